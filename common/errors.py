@@ -1,0 +1,191 @@
+"""Every error of the product, under one root.
+
+The first line of a class's docstring is its default message; facts are attributes, so that callers never
+parse a text. `str(error)` is meant for the person at the screen and says what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class ImageSearchError(Exception):
+    """Something went wrong in the image search."""
+
+    def __init__(self, message: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigurationError(ImageSearchError):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting = setting
+        super().__init__(f"{setting}: {problem}")
+
+
+class ServiceUnavailable(ImageSearchError):
+    """A service that is needed cannot be reached."""
+
+
+class RedisUnavailable(ServiceUnavailable):
+    """Redis cannot be reached."""
+
+    def __init__(self, url: str, reason: object) -> None:
+        self.url = url
+        super().__init__(
+            f"Redis is not reachable at {url} ({reason}). Start it with `make up`, or set IMAGESEARCH_REDIS_URL."
+        )
+
+
+class ModelNotReady(ServiceUnavailable):
+    """No worker has loaded the model yet: start one with `imagesearch worker --queues query`."""
+
+
+class WorkerTimeout(ServiceUnavailable):
+    """No worker answered in time."""
+
+
+# --- the library of pictures ---------------------------------------------------------------------------------
+
+
+class LibraryError(ImageSearchError):
+    """A folder or a picture of the library cannot be used."""
+
+
+class OutsideLibrary(LibraryError):
+    """The path is outside the library."""
+
+    def __init__(self, path: str, roots: list[str]) -> None:
+        self.path = path
+        known = ", ".join(roots) if roots else "none is set"
+        super().__init__(
+            f"{path} is outside the library. Folders that may be indexed: {known}. "
+            "Add it to IMAGESEARCH_LIBRARY_ROOTS, or start with `make up IMAGES=DIR`."
+        )
+
+
+class FolderNotFound(LibraryError):
+    """The folder does not exist, or is not a folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"{path} does not exist on this host, or is not a folder.")
+
+
+# --- pictures that cannot be taken ---------------------------------------------------------------------------
+
+
+class ImageRejected(ImageSearchError):
+    """The picture cannot be used."""
+
+
+class EmptyImage(ImageRejected):
+    """The file is empty."""
+
+
+class UnsupportedImage(ImageRejected):
+    """Not an image in a supported format (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC)."""
+
+
+class DamagedImage(ImageRejected):
+    """The image is damaged and cannot be decoded."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"The image is damaged and cannot be decoded: {reason}")
+
+
+class ImageTooLarge(ImageRejected):
+    """The image is too large."""
+
+    def __init__(self, what: str, actual: int, limit: int, setting: str) -> None:
+        self.actual = actual
+        self.limit = limit
+        super().__init__(f"The image has {actual:,} {what}; at most {limit:,} are accepted (IMAGESEARCH_{setting}).")
+
+
+class UnreadableFile(ImageRejected):
+    """The file cannot be read."""
+
+
+# --- the feature store ---------------------------------------------------------------------------------------
+
+
+class StoreError(ImageSearchError):
+    """The feature store cannot be used."""
+
+
+class FingerprintMismatch(StoreError):
+    """The features of two different models cannot be mixed in one store."""
+
+    def __init__(self, store: Path, expected: str, actual: str) -> None:
+        self.store, self.expected, self.actual = store, expected, actual
+        super().__init__(
+            f"{store} holds features of model {expected}, not of {actual}. "
+            "Features of different models cannot be compared: each model has a store of its own."
+        )
+
+
+class SegmentDamaged(StoreError):
+    """A segment of the feature store is damaged."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        self.path = path
+        super().__init__(
+            f"Segment {path.name} is damaged: {problem}. Move the file away and index its folder again: "
+            "only the pictures it held are embedded anew."
+        )
+
+
+class UnsupportedFormatVersion(StoreError):
+    """The file was written in a format that this version cannot read."""
+
+    def __init__(self, path: Path, found: object, supported: int) -> None:
+        self.path = path
+        super().__init__(f"{path} has format version {found}; this software reads up to {supported}. Upgrade it.")
+
+
+class UnknownImage(StoreError):
+    """No such image is in the store."""
+
+    def __init__(self, image_id: str) -> None:
+        self.image_id = image_id
+        super().__init__(f"No image {image_id} is in the store. It may have been removed from the library.")
+
+
+# --- model and weights ---------------------------------------------------------------------------------------
+
+
+class ModelError(ImageSearchError):
+    """The model cannot be loaded."""
+
+
+class WeightsUnavailable(ModelError):
+    """The model's weights are not available."""
+
+
+# --- searches and jobs ---------------------------------------------------------------------------------------
+
+
+class UnknownSearch(ImageSearchError):
+    """This search is unknown, or its results have expired: submit the image again."""
+
+
+class UnknownJob(ImageSearchError):
+    """This index job is unknown."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"No index job {job_id} is known. `imagesearch jobs` lists the known ones.")
+
+
+class JobStateConflict(ImageSearchError):
+    """The job's state does not allow this."""
+
+    def __init__(self, job_id: str, state: str, action: str) -> None:
+        self.job_id, self.state, self.action = job_id, state, action
+        super().__init__(f"Job {job_id} is {state}: it cannot be {action}.")

@@ -1,0 +1,174 @@
+"""The JSON records that cross a process or leave through the API. Typed, validated, never pickled."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+SearchState = Literal["queued", "running", "done", "failed"]
+JobState = Literal["scanning", "running", "paused", "done", "cancelled", "failed"]
+FINAL_JOB_STATES: frozenset[JobState] = frozenset({"done", "cancelled", "failed"})
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Crop = tuple[Fraction, Fraction, Fraction, Fraction]
+"""left, top, right, bottom, as fractions of the upright image."""
+
+MAX_K = 1000
+DEFAULT_K = 30
+
+
+class Message(BaseModel):
+    """Base of all records: immutable; unknown fields of a newer version are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+# --- searches ------------------------------------------------------------------------------------------------
+
+
+class SearchQuery(Message):
+    """What a client asks for. Without `image_id` the image's bytes lie in Redis beside the record."""
+
+    image_id: str | None = None
+    k: int = Field(DEFAULT_K, ge=1, le=MAX_K)
+    folder: str | None = None
+    min_score: float | None = Field(None, ge=-1, le=1)
+    crop: Crop | None = None
+
+
+class ImageLinks(Message):
+    """An image of the store, with the addresses of its thumbnail and its file."""
+
+    image_id: str
+    path: str = Field(description="ROOT_NAME/relative/path, the same on every host")
+    width: int = Field(description="width of the upright picture in pixels")
+    height: int = Field(description="height of the upright picture in pixels")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def thumbnail_url(self) -> str:
+        """Address of the thumbnail."""
+        return f"/api/v1/images/{self.image_id}/thumbnail"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def image_url(self) -> str:
+        """Address of the file itself."""
+        return f"/api/v1/images/{self.image_id}/original"
+
+
+class SearchHit(ImageLinks):
+    """One ranked result."""
+
+    rank: int = Field(description="1 is the most similar")
+    score: float = Field(description="cosine similarity, -1 to 1; 1 is the same picture")
+    distance: float = Field(description="Euclidean distance of the normalised features, 0 to 2")
+
+
+class SearchResult(Message):
+    """The state of a search, and its ranked results once it is done."""
+
+    id: str
+    state: SearchState
+    model: str | None = None
+    trained: bool | None = None
+    took_ms: dict[str, float] = Field(default_factory=dict, description="total, and one entry for each stage")
+    indexed: int | None = Field(None, description="images in the store when it was searched")
+    results: list[SearchHit] = Field(default_factory=list)
+    error: str | None = None
+
+
+class SearchRecord(Message):
+    """What Redis holds for one search."""
+
+    query: SearchQuery
+    result: SearchResult
+    submitted_at: float = Field(description="seconds since the epoch")
+
+
+# --- index jobs ----------------------------------------------------------------------------------------------
+
+
+class IndexJob(Message):
+    """A folder being indexed. `found = unchanged + total`; at the end `done + failed = total`."""
+
+    id: str
+    folder: str
+    state: JobState
+    found: int = Field(0, description="image files in the folder")
+    unchanged: int = Field(0, description="already in the store with the same size and time")
+    duplicates: int = Field(0, description="part of done whose content was already stored: no network was run")
+    total: int = Field(0, description="files to be indexed")
+    done: int = 0
+    failed: int = 0
+    removed: int = Field(0, description="images taken out because their files are gone")
+    rate: float | None = Field(None, description="files a second, over the last minute")
+    eta_seconds: float | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    error: str | None = Field(None, description="why the whole job failed")
+
+
+class FileError(Message):
+    """A file that could not be indexed, and why."""
+
+    path: str
+    error: str
+
+
+# --- images and status ---------------------------------------------------------------------------------------
+
+
+class ImageInfo(ImageLinks):
+    """An indexed image."""
+
+    size: int = Field(description="bytes of the file")
+    modified_at: datetime
+    content_hash: str = Field(description="SHA-256 of the file, hexadecimal")
+
+
+class ImagePage(Message):
+    """A page of indexed images in the order of their paths."""
+
+    images: list[ImageInfo]
+    next_cursor: str | None = Field(None, description="pass it as `cursor` to get the next page")
+
+
+class WorkerInfo(Message):
+    """A worker process that reported within the last seconds."""
+
+    name: str
+    host: str
+    pid: int
+    queues: list[str]
+    state: Literal["loading", "idle", "busy", "waiting"]
+    detail: str | None = Field(None, description="what it waits for, if it cannot work")
+    model: str | None = None
+    fingerprint: str | None = None
+    precision: str | None = None
+    images_per_second: float | None = None
+    last_seen: datetime
+
+
+class QueueLengths(Message):
+    """Tasks that wait."""
+
+    query: int = 0
+    bulk: int = 0
+    maintenance: int = 0
+
+
+class Status(Message):
+    """The whole system at a glance."""
+
+    images: int
+    segments: int
+    model: str | None
+    trained: bool | None
+    precision: str | None
+    workers: list[WorkerInfo]
+    queues: QueueLengths
+    folders: list[str] = Field(default_factory=list, description="names of the library's roots")
+    version: str

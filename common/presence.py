@@ -1,0 +1,87 @@
+"""Which workers are alive: each one reports every few seconds, and its record expires by itself.
+
+Celery's `inspect` waits a second for an answer and gets none from a busy process; a record with an expiry is
+read at once, whatever the worker is doing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import Any, cast
+
+import redis
+
+from common.celery_app import QUEUES
+from common.messages import QueueLengths, WorkerInfo
+from common.redis_client import key
+
+REPORT_SECONDS = 2.0
+EXPIRY_SECONDS = 7
+
+
+def live_workers(client: redis.Redis) -> list[WorkerInfo]:
+    """The workers that reported within the last seconds, by name."""
+    keys = list(client.scan_iter(match=key("worker", "*"), count=500))
+    values = cast("list[bytes | None]", client.mget(keys)) if keys else []
+    workers = [WorkerInfo.model_validate_json(value) for value in values if value]
+    return sorted(workers, key=lambda worker: worker.name)
+
+
+def queue_lengths(client: redis.Redis) -> QueueLengths:
+    """How many tasks wait in each queue (those that a worker already holds are not counted)."""
+    with client.pipeline() as pipe:
+        for queue in QUEUES:
+            pipe.llen(queue)
+        lengths = pipe.execute()
+    return QueueLengths(**dict(zip(QUEUES, lengths, strict=True)))
+
+
+class PresenceReporter:
+    """Reports this process as a worker, from a thread of its own, until `stop`.
+
+    Args:
+        client: Redis.
+        queues: The queues this process serves.
+        facts: Gives the changing fields of `WorkerInfo` (state, model, …) at each report.
+    """
+
+    def __init__(self, client: redis.Redis, queues: list[str], facts: Callable[[], dict[str, Any]]) -> None:
+        self._redis = client
+        self._queues = queues
+        self._facts = facts
+        self._stop = threading.Event()
+        self.name = f"{'+'.join(queues)}@{socket.gethostname()}:{os.getpid()}"
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        """Starts reporting."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes the record away, so that the worker is gone from the status at once."""
+        self._stop.set()
+        with suppress(redis.RedisError):  # else it expires by itself
+            self._redis.delete(key("worker", self.name))
+
+    def report(self) -> None:
+        """Writes one record."""
+        info = WorkerInfo(
+            name=self.name,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            queues=self._queues,
+            last_seen=datetime.now(timezone.utc),
+            **self._facts(),
+        )
+        self._redis.set(key("worker", self.name), info.model_dump_json(), ex=EXPIRY_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with suppress(redis.RedisError):  # Redis is away; the next report tries again
+                self.report()
+            self._stop.wait(REPORT_SECONDS)

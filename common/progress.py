@@ -1,0 +1,272 @@
+"""The live state of index jobs, in Redis. Counts files, never tasks.
+
+A job has one hash with its counters. A batch adds to them exactly once, however often it is delivered: its name
+goes into a set in the same atomic step. What a running batch has done so far is kept beside it (`partial`) and
+only shown.
+
+A scan that is delivered again starts a new *plan*: the counters start again from what the store holds, and
+batches of an older plan no longer count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, cast
+
+import redis
+
+from common.errors import JobStateConflict, UnknownJob
+from common.messages import FINAL_JOB_STATES, FileError, IndexJob, JobState
+from common.redis_client import key
+
+KEEP_FINISHED_SECONDS = 30 * 24 * 3600
+RATE_WINDOW_SECONDS = 60.0
+
+# Ends the job when the scan is complete and every file is accounted for.
+_SETTLE = """
+local function settle(job, now)
+  local v = redis.call('HMGET', job, 'phase', 'scanned', 'total', 'done', 'failed')
+  if v[1] == 'running' and v[2] == '1' and tonumber(v[4]) + tonumber(v[5]) >= tonumber(v[3]) then
+    redis.call('HSET', job, 'phase', 'done', 'control', '', 'finished_at', now)
+    return 1
+  end
+  return 0
+end
+"""
+# KEYS: job, batches, partial, errors. ARGV: plan, batch, now, done, failed, duplicates, path, error, path, error…
+_FINISH_BATCH = (
+    _SETTLE
+    + """
+if redis.call('HGET', KEYS[1], 'plan') ~= ARGV[1] then return -1 end
+redis.call('HDEL', KEYS[3], ARGV[2])
+if redis.call('SADD', KEYS[2], ARGV[2]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[1], 'done', ARGV[4])
+redis.call('HINCRBY', KEYS[1], 'failed', ARGV[5])
+redis.call('HINCRBY', KEYS[1], 'duplicates', ARGV[6])
+for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1]) end
+return 1 + settle(KEYS[1], ARGV[3])
+"""
+)
+# KEYS: job. ARGV: plan, now
+_FINISH_SCAN = (
+    _SETTLE
+    + """
+if redis.call('HGET', KEYS[1], 'plan') ~= ARGV[1] then return 0 end
+if redis.call('HGET', KEYS[1], 'phase') ~= 'scanning' then return 0 end
+redis.call('HSET', KEYS[1], 'phase', 'running', 'scanned', '1')
+return settle(KEYS[1], ARGV[2])
+"""
+)
+_COUNTERS = ("found", "unchanged", "duplicates", "total", "done", "failed", "removed")
+
+
+def new_job_id() -> str:
+    """An id that sorts by time and can be read aloud."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{time.time_ns() % 0x1000000:06x}"
+
+
+class JobBoard:
+    """Reads and writes the state of index jobs."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._finish_batch = client.register_script(_FINISH_BATCH)
+        self._finish_scan = client.register_script(_FINISH_SCAN)
+
+    # --- clients -------------------------------------------------------------------------------------------
+
+    def create(self, folder: str) -> IndexJob:
+        """Makes a new job in state `scanning`; `folder` is a public path."""
+        job_id, now = new_job_id(), time.time()
+        fields: dict[Any, Any] = {"folder": folder, "phase": "scanning", "control": "", "plan": 0, "scanned": 0}
+        fields |= {"started_at": now, **dict.fromkeys(_COUNTERS, 0)}
+        with self._redis.pipeline() as pipe:
+            pipe.hset(_job(job_id), mapping=fields)
+            pipe.zadd(key("jobs"), {job_id: now})
+            pipe.execute()
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> IndexJob:
+        """The job as it stands.
+
+        Raises:
+            UnknownJob: There is none of this id.
+        """
+        with self._redis.pipeline() as pipe:
+            pipe.hgetall(_job(job_id))
+            pipe.hvals(_job(job_id, "partial"))
+            pipe.lrange(_job(job_id, "samples"), 0, -1)
+            fields, partial, samples = pipe.execute()
+        if not fields:
+            raise UnknownJob(job_id)
+        return _view(job_id, _decode(fields), [int(value) for value in partial], samples)
+
+    def latest(self, limit: int = 100) -> list[IndexJob]:
+        """The latest jobs, newest first."""
+        jobs = []
+        for raw in cast("list[bytes]", self._redis.zrevrange(key("jobs"), 0, limit - 1)):
+            try:
+                jobs.append(self.get(raw.decode()))
+            except UnknownJob:
+                self._redis.zrem(key("jobs"), raw)  # it has expired
+        return jobs
+
+    def errors(self, job_id: str) -> list[FileError]:
+        """The files that failed, by path, each with its reason."""
+        self.get(job_id)
+        errors = cast("dict[bytes, bytes]", self._redis.hgetall(_job(job_id, "errors")))
+        return [FileError(path=path.decode(), error=error.decode()) for path, error in sorted(errors.items())]
+
+    def control(self, job_id: str, action: str) -> IndexJob:
+        """Marks the job as `paused`, `resumed` or `cancelled`.
+
+        Raises:
+            UnknownJob: There is none of this id.
+            JobStateConflict: The job has ended, or is not paused.
+        """
+        state = self.get(job_id).state
+        if state in FINAL_JOB_STATES or (action == "resumed" and state != "paused"):
+            raise JobStateConflict(job_id, state, action)
+        if action == "cancelled":
+            self._redis.hset(_job(job_id), mapping={"phase": "cancelled", "control": "", "finished_at": time.time()})
+            self._expire(job_id)
+        else:
+            self._redis.hset(_job(job_id), "control", "paused" if action == "paused" else "")
+        return self.get(job_id)
+
+    # --- workers -------------------------------------------------------------------------------------------
+
+    def start_plan(self, job_id: str) -> int:
+        """Starts a scan: a new plan number, all counters at zero, no errors."""
+        with self._redis.pipeline() as pipe:
+            pipe.hincrby(_job(job_id), "plan", 1)
+            pipe.hset(_job(job_id), mapping={"phase": "scanning", "scanned": 0, **dict.fromkeys(_COUNTERS, 0)})
+            pipe.delete(*(_job(job_id, part) for part in ("errors", "partial", "batches", "parked", "samples")))
+            return int(pipe.execute()[0])
+
+    def current_plan(self, job_id: str) -> int | None:
+        """The number of the plan that counts, or None if the job is unknown."""
+        value = cast("bytes | None", self._redis.hget(_job(job_id), "plan"))
+        return int(value) if value is not None else None
+
+    def add(self, job_id: str, counts: Mapping[str, int], errors: Mapping[str, str] | None = None) -> None:
+        """Adds to the counters of the running scan, and to the error list."""
+        with self._redis.pipeline() as pipe:
+            for name, value in counts.items():
+                if value:
+                    pipe.hincrby(_job(job_id), name, value)
+            if errors:
+                pipe.hset(_job(job_id, "errors"), mapping=cast("dict[Any, Any]", errors))
+            pipe.execute()
+
+    def finish_scan(self, job_id: str, plan: int) -> bool:
+        """Says that the plan is complete. Returns whether that ended the job."""
+        ended = bool(self._finish_scan(keys=[_job(job_id)], args=[plan, time.time()]))
+        if ended:
+            self._expire(job_id)
+        return ended
+
+    def batch_is_finished(self, job_id: str, batch: str) -> bool:
+        """Whether the batch was already counted."""
+        return bool(self._redis.sismember(_job(job_id, "batches"), batch))
+
+    def report_partial(self, job_id: str, batch: str, files: int) -> None:
+        """Shows how many files of a running batch are through."""
+        self._redis.hset(_job(job_id, "partial"), batch, files)
+        self._sample(job_id)
+
+    def finish_batch(
+        self, job_id: str, plan: int, batch: str, *, done: int, failed: Mapping[str, str], duplicates: int
+    ) -> bool:
+        """Counts a batch, once. Returns whether that ended the job."""
+        pairs = [part for item in failed.items() for part in item]
+        outcome = self._finish_batch(
+            keys=[_job(job_id), _job(job_id, "batches"), _job(job_id, "partial"), _job(job_id, "errors")],
+            args=[plan, batch, time.time(), done, len(failed), duplicates, *pairs],
+        )
+        self._sample(job_id)
+        if outcome == 2:
+            self._expire(job_id)
+        return bool(outcome == 2)
+
+    def park(self, job_id: str, batch: str) -> None:
+        """Puts a batch of a paused job aside until it is resumed."""
+        self._redis.sadd(_job(job_id, "parked"), batch)
+
+    def take_parked(self, job_id: str) -> Iterable[str]:
+        """Takes the batches that were put aside, each exactly once."""
+        while batch := cast("bytes | None", self._redis.spop(_job(job_id, "parked"))):
+            yield batch.decode()
+
+    def fail(self, job_id: str, reason: str) -> None:
+        """Ends the whole job with an error, unless it has ended already."""
+        if self.get(job_id).state in FINAL_JOB_STATES:
+            return
+        ended: dict[Any, Any] = {"phase": "failed", "control": "", "error": reason, "finished_at": time.time()}
+        self._redis.hset(_job(job_id), mapping=ended)
+        self._expire(job_id)
+
+    def _sample(self, job_id: str) -> None:
+        """Remembers how many files were through at this moment; the rate comes from these."""
+        job = self.get(job_id)
+        with self._redis.pipeline() as pipe:
+            pipe.rpush(_job(job_id, "samples"), f"{time.time():.3f} {job.done + job.failed}")
+            pipe.ltrim(_job(job_id, "samples"), -240, -1)
+            pipe.execute()
+
+    def _expire(self, job_id: str) -> None:
+        with self._redis.pipeline() as pipe:
+            for name in (_job(job_id), _job(job_id, "errors")):
+                pipe.expire(name, KEEP_FINISHED_SECONDS)
+            pipe.delete(*(_job(job_id, part) for part in ("partial", "parked")))
+            pipe.expire(_job(job_id, "batches"), KEEP_FINISHED_SECONDS)
+            pipe.expire(_job(job_id, "samples"), KEEP_FINISHED_SECONDS)
+            pipe.execute()
+
+
+def _job(job_id: str, *parts: str) -> str:
+    return key("job", job_id, *parts)
+
+
+def _decode(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(): value.decode() for name, value in fields.items()}
+
+
+def _view(job_id: str, fields: dict[str, str], partial: list[int], samples: list[bytes]) -> IndexJob:
+    phase = fields["phase"]
+    state = cast("JobState", fields["control"] or phase)
+    counters = {name: int(fields[name]) for name in _COUNTERS}
+    if phase in {"scanning", "running"}:
+        counters["done"] = min(counters["done"] + sum(partial), counters["total"] - counters["failed"])
+    rate = _rate([sample.decode() for sample in samples])
+    remaining = counters["total"] - counters["done"] - counters["failed"]
+    running = state in {"scanning", "running"}
+    finished = fields.get("finished_at")
+    return IndexJob(
+        id=job_id,
+        folder=fields["folder"],
+        state=state,
+        rate=rate if running else None,
+        eta_seconds=remaining / rate if state == "running" and rate else None,
+        started_at=_time(fields["started_at"]),
+        finished_at=_time(finished) if finished else None,
+        error=fields.get("error"),
+        **counters,
+    )
+
+
+def _time(value: str) -> datetime:
+    return datetime.fromtimestamp(float(value), timezone.utc)
+
+
+def _rate(samples: list[str]) -> float | None:
+    """Files a second over the last minute of samples, or None while too little is known."""
+    points = [(float(when), int(count)) for when, count in (sample.split() for sample in samples)]
+    if len(points) < 2:
+        return None
+    last_time, last_count = points[-1]
+    first_time, first_count = next(point for point in points if last_time - point[0] <= RATE_WINDOW_SECONDS)
+    elapsed = last_time - first_time
+    return (last_count - first_count) / elapsed if elapsed > 0.2 else None

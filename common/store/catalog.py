@@ -1,0 +1,277 @@
+"""The catalog: which record of which segment stands for each path. Derived from the segments, never the truth.
+
+It is a local SQLite file of each host, so that a million paths cost neither memory nor start-up time. Any number
+of processes of the host share it; one at a time brings it up to date, the others read on meanwhile (WAL).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.store.segment import ImageRecord, Segment
+
+# Part of the file's name: a catalog of an older layout is simply made anew.
+LAYOUT = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS segments (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    row_count INTEGER NOT NULL, precision TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS images (
+    path TEXT PRIMARY KEY, root_length INTEGER NOT NULL, image_id BLOB NOT NULL, size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL, content_hash BLOB NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL,
+    sequence INTEGER NOT NULL, segment INTEGER NOT NULL, row INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS images_by_id ON images (image_id);
+CREATE INDEX IF NOT EXISTS images_by_hash ON images (content_hash);
+CREATE INDEX IF NOT EXISTS images_by_row ON images (segment, row);
+CREATE TABLE IF NOT EXISTS tombstones (
+    path TEXT PRIMARY KEY, sequence INTEGER NOT NULL, segment INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (generation INTEGER NOT NULL, images INTEGER NOT NULL);
+INSERT INTO state SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM state);
+"""
+# A record is taken if it is not older than what is known of its path. On equal sequence the record read last
+# wins: after a compaction that is the copy in the merged segment.
+_TAKE_RECORD = """
+INSERT INTO images
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
+WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE path = ?1 AND sequence > ?9)
+ON CONFLICT (path) DO UPDATE SET
+    size = excluded.size, mtime_ns = excluded.mtime_ns, content_hash = excluded.content_hash,
+    width = excluded.width, height = excluded.height, sequence = excluded.sequence,
+    segment = excluded.segment, row = excluded.row
+WHERE excluded.sequence >= images.sequence
+"""
+_TAKE_TOMBSTONE = """
+INSERT INTO tombstones VALUES (?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET sequence = excluded.sequence, segment = excluded.segment
+WHERE excluded.sequence >= tombstones.sequence
+"""
+_COLUMNS = "path, root_length, image_id, size, mtime_ns, content_hash, width, height, sequence, segment, row"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogEntry:
+    """A live image: its record, and the segment and row that hold its feature."""
+
+    image_id: str
+    record: ImageRecord
+    segment_id: int
+    row: int
+
+    @property
+    def path(self) -> str:
+        """`ROOT_NAME/relative/path`."""
+        return self.record.public_path
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """A segment as the catalog knows it."""
+
+    id: int
+    name: str
+    size: int
+    mtime_ns: int
+    count: int
+    precision: str
+
+
+def image_id(public_path: str) -> str:
+    """The id of an image: 32 hexadecimal digits that depend on its public path alone."""
+    return hashlib.blake2b(public_path.encode(), digest_size=16).hexdigest()
+
+
+class Catalog:
+    """The catalog file of one store on this host. May be used from any thread; each has its own connection."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._local = threading.local()
+        with self.writing() as db:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -16384")
+            self._local.connection = connection
+        return connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One atomic change, by one process at a time; dropped whole if the block raises."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+
+    # --- bringing it up to date (inside `writing`) ---------------------------------------------------------
+
+    def add_segment(self, db: sqlite3.Connection, segment: Segment, size: int, mtime_ns: int) -> None:
+        """Takes in the records and tombstones of a segment."""
+        cursor = db.execute(
+            "INSERT INTO segments (name, size, mtime_ns, row_count, precision) VALUES (?, ?, ?, ?, ?)",
+            (segment.name, size, mtime_ns, segment.count, segment.precision),
+        )
+        segment_id = cursor.lastrowid
+        tombstones = segment.tombstones()
+        db.executemany(_TAKE_TOMBSTONE, ((t.public_path, t.sequence, segment_id) for t in tombstones))
+        db.executemany(
+            "DELETE FROM images WHERE path = ? AND sequence < ?", ((t.public_path, t.sequence) for t in tombstones)
+        )
+        db.executemany(
+            _TAKE_RECORD,
+            (
+                (
+                    record.public_path,
+                    len(record.root),
+                    bytes.fromhex(image_id(record.public_path)),
+                    record.size,
+                    record.mtime_ns,
+                    record.content_hash,
+                    record.width,
+                    record.height,
+                    record.sequence,
+                    segment_id,
+                    row,
+                )
+                for row, record in enumerate(segment.records())
+            ),
+        )
+
+    def drop_segment(self, db: sqlite3.Connection, segment_id: int) -> bool:
+        """Forgets a segment that is gone. Returns whether live images were lost with it.
+
+        Then older records of the same paths count again, which only a new reading of all segments can find.
+        """
+        lost = db.execute("DELETE FROM images WHERE segment = ?", (segment_id,)).rowcount
+        db.execute("DELETE FROM tombstones WHERE segment = ?", (segment_id,))
+        db.execute("DELETE FROM segments WHERE id = ?", (segment_id,))
+        return lost > 0
+
+    def clear(self, db: sqlite3.Connection) -> None:
+        """Forgets everything."""
+        for table in ("segments", "images", "tombstones"):
+            db.execute(f"DELETE FROM {table}")
+
+    def bump(self, db: sqlite3.Connection) -> None:
+        """Marks a new generation."""
+        db.execute("UPDATE state SET generation = generation + 1, images = (SELECT count(*) FROM images)")
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change."""
+        return int(self._db.execute("SELECT generation FROM state").fetchone()[0])
+
+    def count(self) -> int:
+        """How many images are live."""
+        return int(self._db.execute("SELECT images FROM state").fetchone()[0])
+
+    def segments(self) -> list[SegmentRow]:
+        """The segments that were taken in."""
+        query = "SELECT id, name, size, mtime_ns, row_count, precision FROM segments ORDER BY id"
+        return [SegmentRow(*row) for row in self._db.execute(query)]
+
+    def by_id(self, image_id: str) -> CatalogEntry | None:
+        """The image of an id."""
+        try:
+            raw = bytes.fromhex(image_id)
+        except ValueError:
+            return None
+        return self._one("image_id = ?", (raw,))
+
+    def by_path(self, path: str) -> CatalogEntry | None:
+        """The image of a public path."""
+        return self._one("path = ?", (path,))
+
+    def by_hash(self, content_hash: bytes) -> CatalogEntry | None:
+        """Any image with this content."""
+        return self._one("content_hash = ?", (content_hash,))
+
+    def by_row(self, segment_id: int, row: int) -> CatalogEntry | None:
+        """The live image in a row of a segment, if the row is live."""
+        return self._one("segment = ? AND row = ?", (segment_id, row))
+
+    def rows(self, segment_id: int) -> list[int]:
+        """The live rows of a segment, in ascending order."""
+        query = "SELECT row FROM images WHERE segment = ? ORDER BY row"
+        return [row for (row,) in self._db.execute(query, (segment_id,))]
+
+    def rows_below(self, folder: str) -> dict[int, list[int]]:
+        """The live rows at any depth below a folder: segment id to ascending rows."""
+        found: dict[int, list[int]] = {}
+        query = "SELECT segment, row FROM images WHERE path >= ? AND path < ?"
+        for segment_id, row in self._db.execute(query, _below(folder)):
+            found.setdefault(segment_id, []).append(row)
+        return {segment_id: sorted(rows) for segment_id, rows in found.items()}
+
+    def live_count(self, segment_id: int) -> int:
+        """How many rows of a segment are live."""
+        query = "SELECT count(*) FROM images WHERE segment = ?"
+        return int(self._db.execute(query, (segment_id,)).fetchone()[0])
+
+    def below(self, folder: str | None, after: str = "", limit: int = -1) -> Iterator[CatalogEntry]:
+        """Live images at any depth below a folder (None: all), in the byte order of their paths."""
+        low, high = _below(folder) if folder else ("", None)
+        query = f"SELECT {_COLUMNS} FROM images WHERE path > ? AND path >= ? AND (?3 IS NULL OR path < ?3)"
+        cursor = self._db.cursor()
+        for row in cursor.execute(f"{query} ORDER BY path LIMIT ?4", (after, low, high, limit)):
+            yield _entry(row)
+
+    def tombstones(self, segment_ids: Sequence[int]) -> list[tuple[str, int]]:
+        """The tombstones that count, of those that came with the given segments: public path and sequence."""
+        marks = ",".join("?" * len(segment_ids))
+        query = f"SELECT path, sequence FROM tombstones WHERE segment IN ({marks}) ORDER BY path"
+        return list(self._db.execute(query, list(segment_ids)))
+
+    def highest_sequence(self) -> int:
+        """The highest sequence of any record or tombstone, 0 in an empty store."""
+        tables = ("images", "tombstones")
+        highest = [self._db.execute(f"SELECT ifnull(max(sequence), 0) FROM {table}").fetchone()[0] for table in tables]
+        return int(max(highest))
+
+    def _one(self, where: str, values: Iterable[object]) -> CatalogEntry | None:
+        row = self._db.execute(f"SELECT {_COLUMNS} FROM images WHERE {where} LIMIT 1", tuple(values)).fetchone()
+        return _entry(row) if row else None
+
+
+def _below(folder: str) -> tuple[str, str]:
+    # "0" is the character after "/": every path below the folder sorts between the two.
+    return f"{folder}/", f"{folder}0"
+
+
+def _entry(row: tuple[Any, ...]) -> CatalogEntry:
+    path, root_length, identity, size, mtime_ns, content_hash, width, height, sequence, segment_id, number = row
+    record = ImageRecord(
+        root=path[:root_length],
+        path=path[root_length + 1 :],
+        size=size,
+        mtime_ns=mtime_ns,
+        content_hash=content_hash,
+        width=width,
+        height=height,
+        sequence=sequence,
+    )
+    return CatalogEntry(identity.hex(), record, segment_id, number)

@@ -1,0 +1,248 @@
+"""The feature store of one model: sealed segments, and the catalog that says which row stands for which path."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from common.errors import FingerprintMismatch, SegmentDamaged, StoreError, UnknownImage, UnsupportedFormatVersion
+from common.files import write_atomically
+from common.messages import Message
+from common.models import ModelSpec
+from common.store.catalog import LAYOUT, Catalog, CatalogEntry
+from common.store.segment import FORMAT_VERSION, SUFFIX, ImageRecord, Segment, SegmentContent, Tombstone, write_segment
+
+logger = logging.getLogger(__name__)
+
+# Within this time of a change a directory's time stamp may hide a second change.
+_RACY_SECONDS = 2.0
+
+
+class _Manifest(Message):
+    format: str = "imagesearch-store"
+    format_version: int = FORMAT_VERSION
+    model: ModelSpec
+
+
+class FeatureStore:
+    """Reads and writes one store. Any number of processes on any number of hosts may do so at once.
+
+    Args:
+        path: The store's folder.
+        spec: The model. The store is created for it if it does not exist.
+        cache_dir: Folder on a local disk for what this host derives from the segments.
+
+    Raises:
+        FingerprintMismatch: The folder holds features of another model.
+        UnsupportedFormatVersion: A newer software wrote it.
+    """
+
+    def __init__(self, path: Path, spec: ModelSpec, cache_dir: Path) -> None:
+        self.path = path
+        self.spec = spec
+        self.segments_path = path / "segments"
+        self.segments_path.mkdir(parents=True, exist_ok=True)
+        self._check_manifest()
+        self.cache_path = cache_dir / path.name
+        self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
+        self.damaged: dict[str, str] = {}
+        self._open: dict[str, Segment] = {}
+        self._lock = threading.Lock()
+        self._seen_mtime_ns = -1
+
+    def _check_manifest(self) -> None:
+        path = self.path / "store.json"
+        if not path.exists():
+            write_atomically(path, _Manifest(model=self.spec).model_dump_json(indent=1).encode())
+        try:
+            manifest = _Manifest.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        if manifest.format_version > FORMAT_VERSION:
+            raise UnsupportedFormatVersion(path, manifest.format_version, FORMAT_VERSION)
+        if manifest.model.fingerprint != self.spec.fingerprint:
+            raise FingerprintMismatch(self.path, manifest.model.fingerprint, self.spec.fingerprint)
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def publish(
+        self,
+        name: str,
+        *,
+        precision: str,
+        records: Sequence[ImageRecord] = (),
+        features: npt.NDArray[np.floating[Any]] | None = None,
+        thumbnails: Sequence[bytes] = (),
+        tombstones: Sequence[Tombstone] = (),
+    ) -> None:
+        """Publishes one segment, whole or not at all; a name that exists already is left as it is.
+
+        Args:
+            name: The segment's name, from its job and batch, so that repeated work adds nothing twice.
+            precision: The arithmetic of the features, such as `float32`.
+            records: One for each row.
+            features: (n, d), L2-normalised; stored as float16.
+            thumbnails: An encoded image for each row.
+            tombstones: Paths that are gone.
+        """
+        if features is None:
+            features = np.zeros((0, self.spec.dimension), np.float32)
+        content = SegmentContent(features, records, thumbnails, tombstones)
+        write_segment(self.segments_path, name, self.spec, precision, content)
+
+    def next_sequence(self) -> int:
+        """A sequence number above every one in the store: nanoseconds since the epoch, pushed up where needed.
+
+        It works as a Lamport clock (Lamport 1978): hosts whose clocks differ still order a later job after what
+        it could see.
+        """
+        self.refresh()
+        return max(time.time_ns(), self.catalog.highest_sequence() + 1)
+
+    # --- keeping up ----------------------------------------------------------------------------------------
+
+    def refresh(self) -> bool:
+        """Takes in segments that appeared and forgets those that went. Cheap when nothing changed.
+
+        Returns:
+            Whether the catalog changed.
+        """
+        mtime_ns = self.segments_path.stat().st_mtime_ns
+        if mtime_ns == self._seen_mtime_ns:
+            return False
+        listed_at = time.time_ns()
+        changed = self._catch_up()
+        # A change within the clock's grain of the listing would not show as a new time: list once more then.
+        racy = listed_at - mtime_ns < _RACY_SECONDS * 1e9
+        self._seen_mtime_ns = -1 if racy else mtime_ns
+        return changed
+
+    def _catch_up(self) -> bool:
+        files = self._list()
+        known = self._known()
+        if known.keys() - files.keys():
+            # A listing is not atomic: one taken during a compaction may miss the merged segment and its sources.
+            files = self._list()
+        if files == known:
+            return False
+        with self.catalog.writing() as db:
+            known = self._known()  # another process may have been quicker
+            gone = [row for row in self.catalog.segments() if files.get(row.name) != known[row.name]]
+            new = sorted(name for name, status in files.items() if known.get(name) != status)
+            # A file that was replaced under its name is forgotten first, a vanished one last: rows that moved to a
+            # merged segment are not taken for lost then.
+            lost = [self.catalog.drop_segment(db, row.id) for row in gone if row.name in files]
+            self._take(db, new, files)
+            lost += [self.catalog.drop_segment(db, row.id) for row in gone if row.name not in files]
+            if any(lost):
+                self.catalog.clear(db)
+                self._take(db, sorted(files), files)
+            if new or gone:
+                self.catalog.bump(db)
+        with self._lock:
+            for row in gone:
+                self._open.pop(row.name, None)
+        return True
+
+    def _take(self, db: sqlite3.Connection, names: list[str], files: dict[str, tuple[int, int]]) -> None:
+        for name in names:
+            try:
+                segment = Segment(self.segments_path / f"{name}{SUFFIX}")
+                if segment.fingerprint != self.spec.fingerprint:
+                    raise FingerprintMismatch(self.path, self.spec.fingerprint, segment.fingerprint)
+                self.catalog.add_segment(db, segment, *files[name])
+            except FileNotFoundError:
+                continue  # compacted away since it was listed
+            except StoreError as error:
+                # One rotten file must not take the others with it; `verify` and the log name it.
+                logger.error("%s", error)
+                self.damaged[name] = str(error)
+
+    def _list(self) -> dict[str, tuple[int, int]]:
+        """The published segments that are not known to be damaged: name to size and time of the file."""
+        found = {}
+        for path in self.segments_path.iterdir():
+            if path.suffix == SUFFIX and not path.name.startswith(".") and path.stem not in self.damaged:
+                try:
+                    status = path.stat()
+                except FileNotFoundError:
+                    continue
+                found[path.stem] = (status.st_size, status.st_mtime_ns)
+        return found
+
+    def _known(self) -> dict[str, tuple[int, int]]:
+        return {row.name: (row.size, row.mtime_ns) for row in self.catalog.segments()}
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """How many images are live, as of the last `refresh`."""
+        return self.catalog.count()
+
+    def segment(self, name: str) -> Segment:
+        """An open segment; kept open for the next call.
+
+        Raises:
+            FileNotFoundError: It was compacted away: `refresh` and ask the catalog again.
+            SegmentDamaged: It cannot be read.
+        """
+        with self._lock:
+            if name not in self._open:
+                self._open[name] = Segment(self.segments_path / f"{name}{SUFFIX}")
+            return self._open[name]
+
+    def entry(self, image_id: str) -> CatalogEntry:
+        """The image of an id.
+
+        Raises:
+            UnknownImage: It is not in the store.
+        """
+        entry = self.catalog.by_id(image_id)
+        if entry is None:
+            raise UnknownImage(image_id)
+        return entry
+
+    def feature(self, entry: CatalogEntry) -> npt.NDArray[np.float16]:
+        """The stored feature of an image, (d,) float16."""
+        entry, segment = self._locate(entry)
+        return np.array(segment.features[entry.row])
+
+    def thumbnail(self, entry: CatalogEntry) -> bytes:
+        """The encoded thumbnail of an image."""
+        entry, segment = self._locate(entry)
+        return segment.thumbnail(entry.row)
+
+    def _locate(self, entry: CatalogEntry) -> tuple[CatalogEntry, Segment]:
+        names = {row.id: row.name for row in self.catalog.segments()}
+        try:
+            return entry, self.segment(names[entry.segment_id])
+        except (KeyError, FileNotFoundError):
+            # Compacted between the look-up and now: its row is elsewhere.
+            self._seen_mtime_ns = -1
+            self.refresh()
+            entry = self.entry(entry.image_id)
+            names = {row.id: row.name for row in self.catalog.segments()}
+            return entry, self.segment(names[entry.segment_id])
+
+    def verify(self) -> Iterator[tuple[str, list[str]]]:
+        """Checks every segment against its checksums. Yields each one's name and its problems, if any."""
+        for path in sorted(self.segments_path.glob(f"*{SUFFIX}")):
+            try:
+                segment = Segment(path)
+                problems = segment.verify()
+                if segment.fingerprint != self.spec.fingerprint:
+                    problems.append(f"it holds features of another model ({segment.fingerprint})")
+            except FileNotFoundError:
+                continue
+            except (SegmentDamaged, UnsupportedFormatVersion) as error:
+                problems = [str(error)]
+            yield path.stem, problems
