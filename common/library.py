@@ -87,9 +87,16 @@ class Library:
         if location.root not in self._real:
             raise self._outside(location.public)
         real = Path(os.path.realpath(self._real[location.root] / location.relative))
-        if not any(real.is_relative_to(root) for root in self._real.values()):
+        if not self._holds(real):
             raise self._outside(location.public)
         return real
+
+    def contains(self, path: Path) -> bool:
+        """Whether a path of this host, with all links resolved, is in the library."""
+        return self._holds(Path(os.path.realpath(path)))
+
+    def _holds(self, real: Path) -> bool:
+        return any(real.is_relative_to(root) for root in self._real.values())
 
     def resolve_folder(self, location: Location) -> Path:
         """`resolve` for a folder that must exist.

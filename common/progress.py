@@ -151,6 +151,14 @@ class JobBoard:
         value = cast("bytes | None", self._redis.hget(_job(job_id), "plan"))
         return int(value) if value is not None else None
 
+    def sequence(self, job_id: str, proposed: int) -> int:
+        """The sequence number of the job's records: the first one proposed, also for a repeated scan."""
+        self._redis.hsetnx(_job(job_id), "sequence", str(proposed))
+        value = cast("bytes | None", self._redis.hget(_job(job_id), "sequence"))
+        if value is None:
+            raise UnknownJob(job_id)
+        return int(value)
+
     def add(self, job_id: str, counts: Mapping[str, int], errors: Mapping[str, str] | None = None) -> None:
         """Adds to the counters of the running scan, and to the error list."""
         with self._redis.pipeline() as pipe:

@@ -6,7 +6,7 @@ This is the whole public interface; the modules below it are private. The format
 from common.store.catalog import CatalogEntry, image_id
 from common.store.compaction import CompactionReport, compact
 from common.store.export import export
-from common.store.feature_store import FeatureStore
+from common.store.feature_store import FeatureStore, StoredContent
 from common.store.opening import open_store
 from common.store.segment import ImageRecord, Segment, Tombstone
 
@@ -16,6 +16,7 @@ __all__ = [
     "FeatureStore",
     "ImageRecord",
     "Segment",
+    "StoredContent",
     "Tombstone",
     "compact",
     "export",

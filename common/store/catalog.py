@@ -31,8 +31,11 @@ CREATE TABLE IF NOT EXISTS images (
     sequence INTEGER NOT NULL, segment INTEGER NOT NULL, row INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS images_by_id ON images (image_id);
-CREATE INDEX IF NOT EXISTS images_by_hash ON images (content_hash);
 CREATE INDEX IF NOT EXISTS images_by_row ON images (segment, row);
+CREATE TABLE IF NOT EXISTS contents (
+    content_hash BLOB PRIMARY KEY, segment INTEGER NOT NULL, row INTEGER NOT NULL,
+    width INTEGER NOT NULL, height INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tombstones (
     path TEXT PRIMARY KEY, sequence INTEGER NOT NULL, segment INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -84,6 +87,16 @@ class SegmentRow:
     mtime_ns: int
     count: int
     precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRow:
+    """A row of a segment that holds a certain content."""
+
+    segment: str
+    row: int
+    width: int
+    height: int
 
 
 def image_id(public_path: str) -> str:
@@ -139,24 +152,12 @@ class Catalog:
         db.executemany(
             "DELETE FROM images WHERE path = ? AND sequence < ?", ((t.public_path, t.sequence) for t in tombstones)
         )
+        records = segment.records()
+        db.executemany(_TAKE_RECORD, (_values(record, segment_id, row) for row, record in enumerate(records)))
+        # Dead rows, too: a file that was moved or comes back needs no network.
         db.executemany(
-            _TAKE_RECORD,
-            (
-                (
-                    record.public_path,
-                    len(record.root),
-                    bytes.fromhex(image_id(record.public_path)),
-                    record.size,
-                    record.mtime_ns,
-                    record.content_hash,
-                    record.width,
-                    record.height,
-                    record.sequence,
-                    segment_id,
-                    row,
-                )
-                for row, record in enumerate(segment.records())
-            ),
+            "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?)",
+            ((r.content_hash, segment_id, row, r.width, r.height) for row, r in enumerate(records)),
         )
 
     def drop_segment(self, db: sqlite3.Connection, segment_id: int) -> bool:
@@ -165,13 +166,14 @@ class Catalog:
         Then older records of the same paths count again, which only a new reading of all segments can find.
         """
         lost = db.execute("DELETE FROM images WHERE segment = ?", (segment_id,)).rowcount
-        db.execute("DELETE FROM tombstones WHERE segment = ?", (segment_id,))
+        for table in ("tombstones", "contents"):
+            db.execute(f"DELETE FROM {table} WHERE segment = ?", (segment_id,))
         db.execute("DELETE FROM segments WHERE id = ?", (segment_id,))
         return lost > 0
 
     def clear(self, db: sqlite3.Connection) -> None:
         """Forgets everything."""
-        for table in ("segments", "images", "tombstones"):
+        for table in ("segments", "images", "contents", "tombstones"):
             db.execute(f"DELETE FROM {table}")
 
     def bump(self, db: sqlite3.Connection) -> None:
@@ -206,9 +208,14 @@ class Catalog:
         """The image of a public path."""
         return self._one("path = ?", (path,))
 
-    def by_hash(self, content_hash: bytes) -> CatalogEntry | None:
-        """Any image with this content."""
-        return self._one("content_hash = ?", (content_hash,))
+    def content(self, content_hash: bytes) -> ContentRow | None:
+        """A row with this content (SHA-256), whether its image is live or not."""
+        query = (
+            "SELECT name, row, width, height FROM contents JOIN segments ON segments.id = segment "
+            "WHERE content_hash = ?"
+        )
+        row = self._db.execute(query, (content_hash,)).fetchone()
+        return ContentRow(*row) if row else None
 
     def by_row(self, segment_id: int, row: int) -> CatalogEntry | None:
         """The live image in a row of a segment, if the row is live."""
@@ -255,6 +262,13 @@ class Catalog:
     def _one(self, where: str, values: Iterable[object]) -> CatalogEntry | None:
         row = self._db.execute(f"SELECT {_COLUMNS} FROM images WHERE {where} LIMIT 1", tuple(values)).fetchone()
         return _entry(row) if row else None
+
+
+def _values(record: ImageRecord, segment_id: int | None, row: int) -> tuple[object, ...]:
+    path = record.public_path
+    identity = bytes.fromhex(image_id(path))
+    numbers = (record.size, record.mtime_ns, record.content_hash, record.width, record.height, record.sequence)
+    return (path, len(record.root), identity, *numbers, segment_id, row)
 
 
 def _below(folder: str) -> tuple[str, str]:

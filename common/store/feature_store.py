@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ class _Manifest(Message):
     format: str = "imagesearch-store"
     format_version: int = FORMAT_VERSION
     model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What the network and the decoder made of a file's content: (d,) float16, a thumbnail, the size in pixels."""
+
+    feature: npt.NDArray[np.float16]
+    thumbnail: bytes
+    width: int
+    height: int
 
 
 class FeatureStore:
@@ -220,6 +231,25 @@ class FeatureStore:
         """The encoded thumbnail of an image."""
         entry, segment = self._locate(entry)
         return segment.thumbnail(entry.row)
+
+    def has_content(self, content_hash: bytes) -> bool:
+        """Whether a feature of this content (SHA-256) is stored. May be called from any thread."""
+        return self.catalog.content(content_hash) is not None
+
+    def content(self, content_hash: bytes) -> StoredContent | None:
+        """What is stored of this content (SHA-256), from any image that had it, live or not."""
+        for _ in range(2):
+            found = self.catalog.content(content_hash)
+            if found is None:
+                return None
+            try:
+                segment = self.segment(found.segment)
+                feature = np.array(segment.features[found.row])
+                return StoredContent(feature, segment.thumbnail(found.row), found.width, found.height)
+            except FileNotFoundError:
+                self._seen_mtime_ns = -1  # compacted away since
+                self.refresh()
+        return None
 
     def _locate(self, entry: CatalogEntry) -> tuple[CatalogEntry, Segment]:
         names = {row.id: row.name for row in self.catalog.segments()}

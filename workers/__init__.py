@@ -1,0 +1,1 @@
+"""The Celery workers: the only place that runs the model."""

@@ -1,0 +1,84 @@
+"""The entry point for Celery: `celery -A workers.app worker`, which `imagesearch worker` calls.
+
+A query worker has threads in one process and loads the model in it. The others fork: there the model is loaded
+in each child, and the parent never touches TensorFlow or HDF5.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+from celery import signals
+
+from common.celery_app import BULK, QUERY, make_celery
+from common.errors import ImageSearchError
+from common.settings import Settings
+from workers.runtime import await_weights, runtime, start_runtime
+
+logger = logging.getLogger(__name__)
+
+settings = Settings.load()
+app = make_celery(settings)
+app.set_current()
+app.set_default()
+app.autodiscover_tasks(["workers"], force=True)
+
+
+def queues() -> list[str]:
+    """The queues of this worker, as `imagesearch worker` was told."""
+    return os.environ.get("IMAGESEARCH_WORKER_QUEUES", BULK).split(",")
+
+
+@signals.setup_logging.connect(weak=False)
+def _setup_logging(**_: Any) -> None:
+    from common.logs import setup_logging
+
+    setup_logging(settings)
+
+
+@signals.worker_init.connect(weak=False)
+def _prepare(**_: Any) -> None:
+    """In the main process, before it takes tasks."""
+    try:
+        if {QUERY, BULK} & set(queues()):
+            wait = os.environ.get("IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS") == "1"
+            await_weights(settings, queues(), wait=wait)
+        if QUERY in queues():
+            start_runtime(settings, app, queues())
+    except ImageSearchError as error:
+        logger.critical("%s", error)
+        sys.exit(1)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _start_child(**_: Any) -> None:
+    """In each child of a prefork pool."""
+    try:
+        start_runtime(settings, app, queues())
+    except ImageSearchError as error:
+        # The pool would start the same child again and again: end the whole worker instead.
+        logger.critical("%s", error)
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+@signals.worker_shutdown.connect(weak=False)
+def _leave(**_: Any) -> None:
+    try:
+        runtime().presence.stop()
+    except RuntimeError:
+        return  # the parent of a prefork pool has none
+
+
+@signals.task_prerun.connect(weak=False)
+def _begin(**_: Any) -> None:
+    runtime().busy(+1)
+
+
+@signals.task_postrun.connect(weak=False)
+def _end(**_: Any) -> None:
+    runtime().busy(-1)

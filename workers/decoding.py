@@ -1,0 +1,93 @@
+"""Reads and decodes pictures in threads, ahead of the network, in order and with bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from common.errors import ImageRejected, ImageTooLarge, LibraryError, UnreadableFile
+from common.images import DecodedImage, ImageDecoder
+from common.library import Library, Location
+
+# Decoded at the model's size a picture is 150 KB and a thumbnail: 64 of them ahead are about 10 MB.
+LOOK_AHEAD = 64
+DECODER_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file that was read: its content's hash, and the picture unless the content is stored already."""
+
+    public_path: str
+    size: int
+    mtime_ns: int
+    content_hash: bytes
+    image: DecodedImage | None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """A file that could not be read or decoded, and why."""
+
+    public_path: str
+    error: str
+
+
+class FileReader:
+    """Reads, hashes and decodes files of the library.
+
+    Args:
+        library: Where the files are.
+        decoder: The decoder, with the limits for files.
+        is_stored: Whether the store has this content (SHA-256): then it is not decoded.
+    """
+
+    def __init__(self, library: Library, decoder: ImageDecoder, is_stored: Callable[[bytes], bool]) -> None:
+        self._library = library
+        self._decoder = decoder
+        self._is_stored = is_stored
+
+    def read_ahead(self, public_paths: Sequence[str]) -> Iterator[ReadFile | FailedFile]:
+        """Yields the files in order, while the next ones are being read in threads."""
+        with ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode") as pool:
+            waiting: deque[Future[ReadFile | FailedFile]] = deque()
+            try:
+                for public_path in public_paths:
+                    waiting.append(pool.submit(self.read, public_path))
+                    if len(waiting) >= LOOK_AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def read(self, public_path: str) -> ReadFile | FailedFile:
+        """Reads one file; never raises for what is wrong with the file."""
+        try:
+            return self._read(public_path)
+        except (ImageRejected, LibraryError) as error:
+            return FailedFile(public_path, str(error))
+        except FileNotFoundError:
+            return FailedFile(public_path, "The file was removed before it could be read.")
+        except OSError as error:
+            return FailedFile(public_path, f"The file cannot be read: {error.strerror or error}")
+        except MemoryError:
+            return FailedFile(public_path, "The picture needs more memory than this worker has.")
+
+    def _read(self, public_path: str) -> ReadFile:
+        path = self._library.resolve(Location.parse(public_path))
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_size > self._decoder.max_bytes:
+                raise ImageTooLarge("bytes", status.st_size, self._decoder.max_bytes, "MAX_FILE_BYTES")
+            data = file.read(status.st_size + 1)
+        if len(data) != status.st_size:
+            raise UnreadableFile("The file changed while it was read.")
+        content_hash = hashlib.sha256(data).digest()
+        image = None if self._is_stored(content_hash) else self._decoder.decode(data)
+        return ReadFile(public_path, status.st_size, status.st_mtime_ns, content_hash, image)

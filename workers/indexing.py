@@ -1,0 +1,149 @@
+"""Indexes one batch of files: read ahead, embed, publish one segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.library import Location
+from common.store import FeatureStore, ImageRecord, StoredContent
+from workers.decoding import FailedFile, FileReader, ReadFile
+from workers.extractor import BATCH_SIZES, FeatureExtractor
+
+REPORT_EVERY_FILES = 16
+
+
+@dataclass
+class BatchOutcome:
+    """What became of the files of a batch. `done` includes `duplicates`."""
+
+    done: int = 0
+    duplicates: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Rows:
+    """The rows of the segment that is being made."""
+
+    records: list[ImageRecord] = field(default_factory=list)
+    features: list[npt.NDArray[Any]] = field(default_factory=list)
+    thumbnails: list[bytes] = field(default_factory=list)
+    by_hash: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, record: ImageRecord, feature: npt.NDArray[Any], thumbnail: bytes) -> None:
+        self.by_hash.setdefault(record.content_hash, len(self.records))
+        self.records.append(record)
+        self.features.append(feature)
+        self.thumbnails.append(thumbnail)
+
+    def content(self, content_hash: bytes) -> StoredContent | None:
+        """What this batch has already made of the content."""
+        row = self.by_hash.get(content_hash)
+        if row is None:
+            return None
+        record = self.records[row]
+        return StoredContent(self.features[row], self.thumbnails[row], record.width, record.height)
+
+
+class BatchIndexer:
+    """Turns batches of files into segments.
+
+    Args:
+        extractor: The model.
+        store: Where the segments go.
+        reader: Reads and decodes the files.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, store: FeatureStore, reader: FileReader) -> None:
+        self._extractor = extractor
+        self._store = store
+        self._reader = reader
+
+    def run(self, name: str, public_paths: Sequence[str], sequence: int, report: Callable[[int], None]) -> BatchOutcome:
+        """Indexes files and publishes them as one segment; repeating it adds nothing.
+
+        Args:
+            name: The segment's name.
+            public_paths: The files.
+            sequence: The job's sequence number, for the records.
+            report: Told now and then how many files are through.
+
+        Raises:
+            OSError: The segment cannot be written. Nothing is published then.
+        """
+        self._store.refresh()
+        rows, outcome, waiting = _Rows(), BatchOutcome(), list[ReadFile]()
+        for number, item in enumerate(self._reader.read_ahead(public_paths), start=1):
+            if isinstance(item, FailedFile):
+                outcome.failed[item.public_path] = item.error
+            else:
+                waiting.append(item)
+            if sum(file.image is not None for file in waiting) >= BATCH_SIZES[-1]:
+                self._embed(waiting, rows, sequence, outcome)
+                waiting.clear()
+            if number % REPORT_EVERY_FILES == 0:
+                report(number - len(waiting))
+        self._embed(waiting, rows, sequence, outcome)
+        self._publish(name, rows)
+        return outcome
+
+    def _embed(self, files: Sequence[ReadFile], rows: _Rows, sequence: int, outcome: BatchOutcome) -> None:
+        """Embeds the files whose content is new; the others get the feature that is there."""
+        new: dict[bytes, ReadFile] = {}
+        for file in files:
+            if file.image is not None and file.content_hash not in rows.by_hash:
+                new.setdefault(file.content_hash, file)
+        images = [file.image for file in new.values() if file.image is not None]
+        if images:
+            features = self._extractor.extract(np.stack([image.pixels for image in images]))
+            for file, image, feature in zip(new.values(), images, features, strict=True):
+                record = _record(file, image.width, image.height, sequence)
+                rows.add(record, feature.astype(np.float16), image.thumbnail)
+                outcome.done += 1
+        for file in files:
+            if new.get(file.content_hash) is not file:
+                self._copy(file, rows, sequence, outcome)
+
+    def _copy(self, file: ReadFile, rows: _Rows, sequence: int, outcome: BatchOutcome) -> None:
+        """Adds a row for content that was embedded before, in this batch or an earlier one."""
+        content = rows.content(file.content_hash) or self._store.content(file.content_hash)
+        if content is None:
+            # It was stored when the file was read, and its segment has been compacted away since.
+            again = self._reader.read(file.public_path)
+            if isinstance(again, FailedFile):
+                outcome.failed[again.public_path] = again.error
+            else:
+                self._embed([again], rows, sequence, outcome)
+            return
+        rows.add(_record(file, content.width, content.height, sequence), content.feature, content.thumbnail)
+        outcome.done += 1
+        outcome.duplicates += 1
+
+    def _publish(self, name: str, rows: _Rows) -> None:
+        if rows.records:
+            self._store.publish(
+                name,
+                precision=self._extractor.precision,
+                records=rows.records,
+                features=np.stack(rows.features),
+                thumbnails=rows.thumbnails,
+            )
+
+
+def _record(file: ReadFile, width: int, height: int, sequence: int) -> ImageRecord:
+    location = Location.parse(file.public_path)
+    return ImageRecord(
+        root=location.root,
+        path=location.relative,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
+        content_hash=file.content_hash,
+        width=width,
+        height=height,
+        sequence=sequence,
+    )

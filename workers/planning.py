@@ -1,0 +1,247 @@
+"""Compares a scan with the catalog, and cuts what is to be done into batches.
+
+The lists of files lie in the data folder, not in Redis: a message is only the name of a batch, so a million files
+cost Redis next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import LibraryError
+from common.files import write_atomically
+from common.library import Library, Location
+from common.progress import JobBoard
+from common.store import CatalogEntry, FeatureStore, Tombstone
+from workers.scanning import FoundFile, ScanProblem, scan
+
+logger = logging.getLogger(__name__)
+
+# The rate assumed before any worker has measured its own, in images a second.
+ASSUMED_RATE = 8.0
+MIN_BATCH, MAX_BATCH = 16, 2048
+# The first batch of a job goes out after this time even if it is small: nobody should wait for a long scan.
+FIRST_BATCH_SECONDS = 2.0
+_FLUSH_EVERY = 500
+
+
+class PlanFolder:
+    """The batches of a job as files in the data folder."""
+
+    def __init__(self, data_dir: Path, job_id: str) -> None:
+        self._path = data_dir / "jobs" / job_id
+
+    def write(self, batch: str, paths: list[str]) -> None:
+        """Stores the public paths of a batch."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path / f"{batch}.json", json.dumps(paths).encode())
+
+    def read(self, batch: str) -> list[str] | None:
+        """The public paths of a batch, or None if it was done and removed."""
+        try:
+            paths: list[str] = json.loads((self._path / f"{batch}.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return paths
+
+    def remove(self, batch: str) -> None:
+        """Forgets a batch that is done."""
+        (self._path / f"{batch}.json").unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forgets the whole job."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An image of the catalog whose file is not there any more."""
+
+    entry: CatalogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A file that the store holds with the same size and time."""
+
+    entry: CatalogEntry
+
+
+Change = FoundFile | ScanProblem | Gone | Unchanged
+
+
+def compare(found: Iterator[FoundFile | ScanProblem], stored: Iterator[CatalogEntry]) -> Iterator[Change]:
+    """Merges a scan with the catalog; both must be in the byte order of their public paths.
+
+    Yields:
+        `FoundFile` for what is new or changed, `Unchanged`, `Gone`, and every `ScanProblem` as it comes. What lies
+        below a folder that cannot be read is not taken for gone.
+    """
+    entry = next(stored, None)
+    unreadable: tuple[str, ...] = ()
+    for item in found:
+        key = item.public_path.encode()
+        while entry is not None and entry.path.encode() < key:
+            if not entry.path.startswith(unreadable or ("\0",)):
+                yield Gone(entry)
+            entry = next(stored, None)
+        match = entry if entry is not None and entry.path == item.public_path else None
+        if match is not None:
+            entry = next(stored, None)
+        if isinstance(item, ScanProblem):
+            if item.is_folder:
+                unreadable = (f"{item.public_path}/",)
+            yield item
+        elif match is not None and (match.record.size, match.record.mtime_ns) == (item.size, item.mtime_ns):
+            yield Unchanged(match)
+        else:
+            yield item
+    while entry is not None:
+        if not entry.path.startswith(unreadable or ("\0",)):
+            yield Gone(entry)
+        entry = next(stored, None)
+
+
+@dataclass
+class _Tally:
+    counts: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    changes: int = 0
+
+    def add(self, **counts: int) -> None:
+        self.changes += 1
+        for name, value in counts.items():
+            self.counts[name] = self.counts.get(name, 0) + value
+
+
+class Planner:
+    """Plans one job: scans its folder, enqueues its batches, publishes the tombstones.
+
+    Args:
+        board: The job's state.
+        store: The feature store.
+        library: The library as this host mounts it.
+        data_dir: Where the plan's files go.
+        enqueue: Sends the batch of a name to the bulk workers.
+    """
+
+    def __init__(
+        self,
+        *,
+        board: JobBoard,
+        store: FeatureStore,
+        library: Library,
+        data_dir: Path,
+        enqueue: Callable[[str, str], None],
+    ) -> None:
+        self._board = board
+        self._store = store
+        self._library = library
+        self._data_dir = data_dir
+        self._enqueue = enqueue
+
+    def plan(self, job_id: str, batch_size: int) -> bool:
+        """Plans the job anew; harmless to repeat. Returns whether there was nothing to embed, so it has ended.
+
+        Raises:
+            LibraryError: The folder cannot be scanned, or is empty although images of it are indexed.
+        """
+        job = self._board.get(job_id)
+        location = Location.parse(job.folder)
+        plan = self._board.start_plan(job_id)
+        sequence = self._board.sequence(job_id, self._store.next_sequence())
+        writer = _BatchWriter(self, job_id, plan, batch_size)
+        tally = _Tally()
+        tombstones: list[Tombstone] = []
+        stored = self._store.catalog.below(location.public)
+        for change in compare(scan(self._library, location), stored):
+            self._take(change, sequence, tally, writer, tombstones)
+            if tally.changes >= _FLUSH_EVERY or writer.is_due():
+                writer.flush_if_due()
+                tally = self._report(job_id, tally)
+        writer.finish()
+        found = self._report_all(job_id, tally)
+        if tombstones and found == 0:
+            raise LibraryError(
+                f"{job.folder} holds no pictures, but {len(tombstones)} of it are indexed. Is the disk mounted? "
+                "Nothing was removed."
+            )
+        self._bury(job_id, plan, tombstones)
+        return self._board.finish_scan(job_id, plan)
+
+    def _take(
+        self, change: Change, sequence: int, tally: _Tally, writer: _BatchWriter, tombstones: list[Tombstone]
+    ) -> None:
+        if isinstance(change, Gone):
+            tombstones.append(Tombstone(change.entry.path, sequence))
+        elif isinstance(change, ScanProblem):
+            tally.add(found=1, total=1, failed=1)
+            tally.errors[change.public_path] = change.error
+        elif isinstance(change, FoundFile):
+            tally.add(found=1, total=1)
+            writer.add(change.public_path)
+        elif change.entry.record.sequence == sequence:
+            # Embedded by this very job before its scan was repeated.
+            tally.add(found=1, total=1, done=1)
+        else:
+            tally.add(found=1, unchanged=1)
+
+    def _report(self, job_id: str, tally: _Tally) -> _Tally:
+        self._board.add(job_id, tally.counts, tally.errors)
+        return _Tally()
+
+    def _report_all(self, job_id: str, tally: _Tally) -> int:
+        self._report(job_id, tally)
+        return self._board.get(job_id).found
+
+    def _bury(self, job_id: str, plan: int, tombstones: list[Tombstone]) -> None:
+        if tombstones:
+            self._store.publish(f"{job_id}-{plan:03}-removed", precision="none", tombstones=tombstones)
+            self._board.add(job_id, {"removed": len(tombstones)})
+
+
+class _BatchWriter:
+    """Collects files and sends them off in batches."""
+
+    def __init__(self, planner: Planner, job_id: str, plan: int, size: int) -> None:
+        self._planner = planner
+        self._job_id = job_id
+        self._plan = plan
+        self._size = size
+        self._folder = PlanFolder(planner._data_dir, job_id)
+        self._paths: list[str] = []
+        self._count = 0
+        self._started = time.monotonic()
+
+    def add(self, public_path: str) -> None:
+        self._paths.append(public_path)
+
+    def is_due(self) -> bool:
+        late = self._count == 0 and time.monotonic() - self._started > FIRST_BATCH_SECONDS
+        return len(self._paths) >= self._size or (late and bool(self._paths))
+
+    def flush_if_due(self) -> None:
+        if self.is_due():
+            self._flush()
+
+    def finish(self) -> None:
+        if self._paths:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._count += 1
+        batch = f"{self._plan:03}-{self._count:06}"
+        self._folder.write(batch, self._paths)
+        self._paths = []
+        self._planner._enqueue(self._job_id, batch)
+
+
+def batch_size(rate: float | None, seconds: float) -> int:
+    """How many files make a batch of `seconds` at `rate` images a second."""
+    return max(MIN_BATCH, min(MAX_BATCH, round((rate or ASSUMED_RATE) * seconds)))

@@ -1,0 +1,225 @@
+"""What one worker process holds: made once, of parts that are passed in everywhere else.
+
+Everything heavy (TensorFlow, HDF5) is imported here inside functions, because the parent of a prefork pool must
+not touch it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from common.celery_app import BULK, INDEX_BATCH, QUERY, SCAN
+from common.errors import WeightsUnavailable
+from common.library import Library
+from common.presence import PresenceReporter, live_workers
+from common.progress import JobBoard
+from common.redis_client import connect
+from common.searches import SearchBoard
+from common.settings import Settings
+from common.weights import WeightsStatus, resolve_weights
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from common.store import FeatureStore
+    from workers.extractor import FeatureExtractor
+    from workers.indexing import BatchIndexer
+    from workers.planning import Planner
+    from workers.searching import SearchEngine
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_RETRY_SECONDS = 30.0
+
+
+class Runtime:
+    """The parts of a worker process. Heavy ones are made on first use.
+
+    Args:
+        settings: The settings.
+        celery: Sends follow-up tasks.
+        queues: The queues this process serves.
+    """
+
+    def __init__(self, settings: Settings, celery: Celery, queues: list[str]) -> None:
+        self.settings = settings
+        self.celery = celery
+        self.queues = queues
+        self.redis = connect(settings)
+        self.library = Library(settings.library_roots)
+        self.jobs = JobBoard(self.redis)
+        self.searches = SearchBoard(
+            self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
+        )
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._state: dict[str, Any] = {"state": "loading"}
+        self.presence = PresenceReporter(self.redis, queues, self._facts)
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Loads what the queues need, reporting meanwhile, and is ready for tasks when it returns."""
+        self.presence.start()
+        if QUERY in self.queues:
+            _ = self.engine
+        elif BULK in self.queues:
+            _ = self.indexer
+        self._state = {"state": "idle"}
+        self.presence.report()
+
+    def busy(self, change: int) -> None:
+        """Counts tasks that run in this process."""
+        with self._lock:
+            self._busy += change
+
+    def _facts(self) -> dict[str, Any]:
+        facts = dict(self._state)
+        if self._busy and facts["state"] == "idle":
+            facts["state"] = "busy"
+        extractor = self.__dict__.get("extractor")
+        if extractor is not None:
+            facts["model"] = extractor.spec.name
+            facts["fingerprint"] = extractor.spec.fingerprint
+            facts["precision"] = extractor.precision
+            facts["images_per_second"] = round(extractor.images_per_second, 1)
+        return facts
+
+    # --- parts -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def extractor(self) -> FeatureExtractor:
+        """The model, loaded and warm."""
+        from workers.extractor import load_extractor
+
+        return load_extractor(self.settings, resolve_weights(self.settings))
+
+    @cached_property
+    def model_store(self) -> FeatureStore:
+        """The store of the model that this process runs; announced to the other tiers."""
+        from common.models import publish_model
+        from common.store import open_store
+
+        store = open_store(self.settings, self.extractor.spec)
+        publish_model(self.settings, self.extractor.spec)
+        return store
+
+    @property
+    def store(self) -> FeatureStore:
+        """The store of this process's model, or for a worker without one of the model that is in use."""
+        if BULK in self.queues or QUERY in self.queues:
+            return self.model_store
+        from common.store import open_store
+
+        return open_store(self.settings)
+
+    @cached_property
+    def indexer(self) -> BatchIndexer:
+        """Indexes batches."""
+        from common.images import ImageDecoder
+        from workers.decoding import FileReader
+        from workers.indexing import BatchIndexer
+
+        store = self.model_store
+        decoder = ImageDecoder.for_files(self.settings, self.extractor.spec.input_size)
+        return BatchIndexer(self.extractor, store, FileReader(self.library, decoder, store.has_content))
+
+    @cached_property
+    def engine(self) -> SearchEngine:
+        """Answers searches."""
+        from common.images import ImageDecoder
+        from common.ranking import ExactRanker
+        from workers.searching import MicroBatcher, SearchEngine
+
+        size = self.extractor.spec.input_size
+        return SearchEngine(
+            embedder=MicroBatcher(self.extractor),
+            store=self.model_store,
+            ranker=ExactRanker(self.model_store),
+            library=self.library,
+            uploads=ImageDecoder.for_uploads(self.settings, size),
+            files=ImageDecoder.for_files(self.settings, size),
+        )
+
+    def planner(self) -> Planner:
+        """Plans index jobs."""
+        from workers.planning import Planner
+
+        return Planner(
+            board=self.jobs,
+            store=self.store,
+            library=self.library,
+            data_dir=self.settings.data_dir,
+            enqueue=lambda job_id, batch: self.send(INDEX_BATCH, job_id, batch),
+        )
+
+    def batch_size(self) -> int:
+        """Files in a batch, from what the slowest bulk worker measured."""
+        from workers.planning import batch_size
+
+        rates = [w.images_per_second for w in live_workers(self.redis) if BULK in w.queues and w.images_per_second]
+        return batch_size(min(rates, default=None), self.settings.batch_seconds)
+
+    def send(self, task: str, *args: str) -> None:
+        """Sends a follow-up task."""
+        self.celery.send_task(task, args=args)
+
+    def rescan(self, job_id: str) -> None:
+        """Sends a job to be scanned."""
+        self.send(SCAN, job_id)
+
+
+def await_weights(settings: Settings, queues: list[str], *, wait: bool) -> WeightsStatus:
+    """Makes sure of the weights before any process loads the model.
+
+    Args:
+        settings: The settings.
+        queues: The queues, for the report.
+        wait: Whether to report what is missing and try again until it is there, instead of raising: under a
+            supervisor that restarts what ends, ending would only make a loop.
+
+    Raises:
+        WeightsUnavailable: They cannot be had, and `wait` is off.
+    """
+    reporter: PresenceReporter | None = None
+    facts = {"state": "waiting", "detail": ""}
+    while True:
+        try:
+            status = resolve_weights(settings)
+        except WeightsUnavailable as error:
+            if not wait:
+                raise
+            if str(error) != facts["detail"]:
+                logger.error("Waiting for the model's weights. %s", error)
+            facts["detail"] = str(error)
+            if reporter is None:
+                reporter = PresenceReporter(connect(settings), queues, lambda: facts)
+                reporter.start()
+            time.sleep(WEIGHTS_RETRY_SECONDS)
+        else:
+            if reporter is not None:
+                reporter.stop()
+            return status
+
+
+_current: Runtime | None = None
+
+
+def start_runtime(settings: Settings, celery: Celery, queues: list[str]) -> Runtime:
+    """Makes this process's runtime and loads what it needs."""
+    global _current
+    _current = Runtime(settings, celery, queues)
+    _current.start()
+    return _current
+
+
+def runtime() -> Runtime:
+    """This process's runtime."""
+    if _current is None:
+        raise RuntimeError(f"process {os.getpid()} was not started as a worker")
+    return _current

@@ -1,0 +1,77 @@
+"""The Celery tasks: thin bodies that parse, call and report.
+
+What touches HDF5 or TensorFlow is imported inside them, because a prefork pool's parent imports this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import redis
+from celery import Task, shared_task
+
+from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH
+from common.errors import ImageSearchError, UnknownJob, UnknownSearch
+from workers.runtime import runtime
+
+logger = logging.getLogger(__name__)
+
+# Bulk work is acknowledged when it is done: a worker that dies loses nothing. All of it may be repeated.
+RELIABLE: dict[str, Any] = {
+    "acks_late": True,
+    "reject_on_worker_lost": True,
+    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, OSError),
+    "retry_backoff": True,
+    "max_retries": 8,
+}
+
+
+class JobTask(Task):  # type: ignore[misc]
+    """A task of an index job, whose id is its first argument."""
+
+    def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when the retries are used up: the job must not look as if it were still running."""
+        runtime().jobs.fail(args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")
+
+
+@shared_task(name=SEARCH)
+def search(search_id: str) -> None:
+    """Answers a search. Acknowledged at once: an answer that comes after minutes helps nobody."""
+    worker = runtime()
+    try:
+        record = worker.searches.record(search_id)
+    except UnknownSearch:
+        return  # it expired while it waited
+    worker.searches.start(record)
+    result = worker.engine.answer(record, worker.searches.image(search_id))
+    worker.searches.finish(record, result)
+
+
+@shared_task(name=SCAN, base=JobTask, **RELIABLE)
+def scan_folder(job_id: str) -> None:
+    """Scans the folder of a job and enqueues its batches."""
+    worker = runtime()
+    try:
+        worker.planner().plan(job_id, worker.batch_size())
+    except UnknownJob:
+        logger.warning("job %s is unknown: Redis has lost it", job_id)
+    except ImageSearchError as error:
+        worker.jobs.fail(job_id, str(error))
+
+
+@shared_task(name=INDEX_BATCH, base=JobTask, **RELIABLE)
+def index_batch(job_id: str, batch: str) -> None:
+    """Indexes one batch of a job."""
+    from workers.batches import run_batch
+
+    run_batch(runtime(), job_id, batch)
+
+
+@shared_task(name=COMPACT, acks_late=True)
+def compact() -> None:
+    """Merges small segments."""
+    from common.store import compact as compact_store
+
+    report = compact_store(runtime().store)
+    logger.info("compaction: %d segments merged into %d", report.merged, report.written)
