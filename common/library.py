@@ -33,7 +33,7 @@ class Location:
             OutsideLibrary: The path has parts such as `..` that no public path has.
         """
         parts = PurePosixPath(public.strip("/")).parts
-        if not parts or ".." in parts or "\0" in public:
+        if not parts or ".." in parts or not _is_path(public):
             raise OutsideLibrary(public, [])
         return cls(parts[0], "/".join(parts[1:]))
 
@@ -60,7 +60,7 @@ class Library:
         Raises:
             OutsideLibrary: It is under no root.
         """
-        if "\0" in folder:
+        if not _is_path(folder):
             raise self._outside(folder)
         if folder.startswith("/"):
             # Both as it is spelled and with links resolved: a root may itself be a link.
@@ -106,7 +106,8 @@ class Library:
             FolderNotFound: It is not there, or not a folder.
         """
         path = self.resolve(location)
-        if not path.is_dir():
+        # Not `path.is_dir()`: that raises when a name is too long.
+        if not os.path.isdir(path):  # noqa: PTH112
             raise FolderNotFound(str(path))
         return path
 
@@ -115,3 +116,11 @@ class Library:
 
     def _outside(self, path: str) -> OutsideLibrary:
         return OutsideLibrary(path, [f"{name} ({root})" for name, root in self._roots.items()])
+
+
+def _is_path(text: str) -> bool:
+    """Whether the text can be a path: JSON may bring NUL and halves of surrogate pairs."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False

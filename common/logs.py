@@ -6,7 +6,8 @@ import json
 import logging
 import sys
 from datetime import datetime, timezone
-from typing import Literal
+
+from common.settings import Settings
 
 _TEXT = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 # What every record has; the rest was passed as `extra`.
@@ -31,9 +32,9 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 
-def configure_logging(log_format: Literal["text", "json"], level: int = logging.INFO) -> None:
+def setup_logging(settings: Settings, level: int = logging.INFO) -> None:
     """Sends the log of this process to standard error, replacing handlers that are there already."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else logging.Formatter(_TEXT))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)

@@ -35,6 +35,17 @@ local function settle(job, now)
   return 0
 end
 """
+# KEYS: job, errors. ARGV: plan or "", length of the counters, counter, value, counter, value…, path, error…
+_ADD = """
+if ARGV[1] ~= '' then
+  local v = redis.call('HMGET', KEYS[1], 'plan', 'phase')
+  if v[1] ~= ARGV[1] or v[2] ~= 'scanning' then return 0 end
+end
+local first = 3 + tonumber(ARGV[2])
+for i = 3, first - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+for i = first, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+return 1
+"""
 # KEYS: job, batches, partial, errors. ARGV: plan, batch, now, done, failed, duplicates, path, error, path, error…
 _FINISH_BATCH = (
     _SETTLE
@@ -72,6 +83,7 @@ class JobBoard:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._add = client.register_script(_ADD)
         self._finish_batch = client.register_script(_FINISH_BATCH)
         self._finish_scan = client.register_script(_FINISH_SCAN)
 
@@ -159,15 +171,29 @@ class JobBoard:
             raise UnknownJob(job_id)
         return int(value)
 
-    def add(self, job_id: str, counts: Mapping[str, int], errors: Mapping[str, str] | None = None) -> None:
-        """Adds to the counters of the running scan, and to the error list."""
-        with self._redis.pipeline() as pipe:
-            for name, value in counts.items():
-                if value:
-                    pipe.hincrby(_job(job_id), name, value)
-            if errors:
-                pipe.hset(_job(job_id, "errors"), mapping=cast("dict[Any, Any]", errors))
-            pipe.execute()
+    def add(
+        self,
+        job_id: str,
+        counts: Mapping[str, int],
+        errors: Mapping[str, str] | None = None,
+        *,
+        plan: int | None = None,
+    ) -> bool:
+        """Adds to the counters of the running scan, and to the error list.
+
+        Args:
+            job_id: The job.
+            counts: Counter to what is added.
+            errors: Path to reason.
+            plan: If given, nothing is added unless this plan is still being scanned.
+
+        Returns:
+            Whether it was added.
+        """
+        counters = [part for item in counts.items() for part in item]
+        failed = [part for item in (errors or {}).items() for part in item]
+        keys = [_job(job_id), _job(job_id, "errors")]
+        return bool(self._add(keys=keys, args=["" if plan is None else plan, len(counters), *counters, *failed]))
 
     def finish_scan(self, job_id: str, plan: int) -> bool:
         """Says that the plan is complete. Returns whether that ended the job."""

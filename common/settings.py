@@ -132,7 +132,7 @@ class Settings(BaseModel):
             elif path := environ.get(f"{variable}_FILE"):
                 try:
                     values[field] = Path(path).read_text(encoding="utf-8").strip()
-                except OSError as error:
+                except (OSError, UnicodeDecodeError) as error:
                     raise ConfigurationError(f"{variable}_FILE", f"cannot be read ({error})") from error
         values.update(overrides)
         try:
@@ -152,7 +152,8 @@ def parse_roots(text: str) -> tuple[LibraryRoot, ...]:
         if not equals or "/" in name:
             name, path = "", part
         absolute = Path(path).expanduser().absolute()
-        roots.append(LibraryRoot(name=name or absolute.name, path=absolute))
+        # A "=" in the name would not survive `format_roots`.
+        roots.append(LibraryRoot(name=name or absolute.name.replace("=", "-"), path=absolute))
     return tuple(roots)
 
 

@@ -130,6 +130,26 @@ def _make_bar(stream: TextIO) -> Progress:
     return Progress(*columns, console=Console(file=stream), transient=True)
 
 
+class DownloadProgress:
+    """Says every few seconds how far a download is.
+
+    Args:
+        stream: Where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = 0.0
+
+    def __call__(self, received: int, total: int) -> None:
+        """Takes the bytes so far, and in all (0 if unknown)."""
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_SECONDS or received == total:
+            self._last = now
+            of = f" of {total / 1e6:,.0f}" if total else ""
+            print(f"Downloading the model's weights: {received / 1e6:,.0f}{of} MB", file=self._stream, flush=True)
+
+
 def note(text: str) -> None:
     """Prints a line for the person at the terminal, on standard error, so that output stays clean."""
     print(text, file=sys.stderr, flush=True)

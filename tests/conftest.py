@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
-from common.redis_server import redis_server_binary
+from benchmarks.system import running_redis
 from common.settings import LibraryRoot, Settings
 
 # Real photos and a real trained model that are not part of the project; see tests/README.md.
@@ -30,37 +26,9 @@ def assets() -> Path:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
-    """A real Redis of this test run, on a Unix socket. Gives its URL."""
-    # Not tmp_path: a socket's path has at most about 100 characters.
-    folder = Path(tempfile.mkdtemp(prefix="is-"))
-    socket = folder / "redis.sock"
-    command = [
-        str(redis_server_binary()),
-        "--port",
-        "0",
-        "--unixsocket",
-        str(socket),
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"unix://{socket}"
-    deadline = time.monotonic() + 20
-    with redis.Redis.from_url(url) as client:
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                assert process.poll() is None, "redis-server ended"
-                assert time.monotonic() < deadline, "redis-server does not answer"
-                time.sleep(0.05)
-    yield url
-    process.terminate()
-    process.wait(10)
-    shutil.rmtree(folder)
+    """A real Redis of this test run. Gives its URL."""
+    with running_redis() as url:
+        yield url
 
 
 @pytest.fixture
@@ -69,6 +37,23 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def fast_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with seeded weights as a `.keras` file: hundreds of pictures a second on any machine."""
+    import keras  # TensorFlow: only where a test needs it
+
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((64, 64, 3))
+    hidden = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
+    hidden = keras.layers.Conv2D(16, 5, strides=2, activation="relu")(hidden)
+    hidden = keras.layers.Conv2D(32, 3, strides=2, activation="relu")(hidden)
+    hidden = keras.layers.AveragePooling2D(4)(hidden)
+    model = keras.Model(inputs, keras.layers.Flatten(name="features")(hidden))
+    path = tmp_path_factory.mktemp("model") / "small.keras"
+    model.save(path)
+    return path
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 from common.errors import LibraryError
 from common.files import write_atomically
 from common.library import Library, Location
+from common.messages import FINAL_JOB_STATES
 from common.progress import JobBoard
 from common.store import CatalogEntry, FeatureStore, Tombstone
 from workers.scanning import FoundFile, ScanProblem, scan
@@ -108,6 +109,10 @@ def compare(found: Iterator[FoundFile | ScanProblem], stored: Iterator[CatalogEn
         entry = next(stored, None)
 
 
+class _PlanEnded(Exception):
+    """What is being planned no longer counts."""
+
+
 @dataclass
 class _Tally:
     counts: dict[str, int] = field(default_factory=dict)
@@ -149,11 +154,23 @@ class Planner:
     def plan(self, job_id: str, batch_size: int) -> bool:
         """Plans the job anew; harmless to repeat. Returns whether there was nothing to embed, so it has ended.
 
+        A job that has ended, for instance because it was cancelled before its turn, stays as it is; and the planning
+        stops when the job is cancelled or another delivery of the scan starts a newer plan.
+
         Raises:
             LibraryError: The folder cannot be scanned, or is empty although images of it are indexed.
         """
         job = self._board.get(job_id)
-        location = Location.parse(job.folder)
+        if job.state in FINAL_JOB_STATES:
+            return False
+        try:
+            return self._plan(job_id, job.folder, batch_size)
+        except _PlanEnded:
+            logger.info("the scan of job %s stops: the job was cancelled or is scanned anew", job_id)
+            return False
+
+    def _plan(self, job_id: str, folder: str, batch_size: int) -> bool:
+        location = Location.parse(folder)
         plan = self._board.start_plan(job_id)
         sequence = self._board.sequence(job_id, self._store.next_sequence())
         writer = _BatchWriter(self, job_id, plan, batch_size)
@@ -164,12 +181,13 @@ class Planner:
             self._take(change, sequence, tally, writer, tombstones)
             if tally.changes >= _FLUSH_EVERY or writer.is_due():
                 writer.flush_if_due()
-                tally = self._report(job_id, tally)
+                tally = self._report(job_id, plan, tally)
         writer.finish()
-        found = self._report_all(job_id, tally)
+        self._report(job_id, plan, tally)
+        found = self._board.get(job_id).found
         if tombstones and found == 0:
             raise LibraryError(
-                f"{job.folder} holds no pictures, but {len(tombstones)} of it are indexed. Is the disk mounted? "
+                f"{folder} holds no pictures, but {len(tombstones)} of it are indexed. Is the disk mounted? "
                 "Nothing was removed."
             )
         self._bury(job_id, plan, tombstones)
@@ -192,18 +210,15 @@ class Planner:
         else:
             tally.add(found=1, unchanged=1)
 
-    def _report(self, job_id: str, tally: _Tally) -> _Tally:
-        self._board.add(job_id, tally.counts, tally.errors)
+    def _report(self, job_id: str, plan: int, tally: _Tally) -> _Tally:
+        if not self._board.add(job_id, tally.counts, tally.errors, plan=plan):
+            raise _PlanEnded
         return _Tally()
-
-    def _report_all(self, job_id: str, tally: _Tally) -> int:
-        self._report(job_id, tally)
-        return self._board.get(job_id).found
 
     def _bury(self, job_id: str, plan: int, tombstones: list[Tombstone]) -> None:
         if tombstones:
             self._store.publish(f"{job_id}-{plan:03}-removed", precision="none", tombstones=tombstones)
-            self._board.add(job_id, {"removed": len(tombstones)})
+            self._board.add(job_id, {"removed": len(tombstones)}, plan=plan)
 
 
 class _BatchWriter:

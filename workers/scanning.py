@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from common.images import EXTENSIONS
 from common.library import Library, Location
@@ -56,6 +57,30 @@ def scan(library: Library, location: Location) -> Iterator[FoundFile | ScanProbl
 
 
 def _walk(library: Library, folder: Path, public: str) -> Iterator[FoundFile | ScanProblem]:
+    # A stack of its own: folders may be nested deeper than Python calls.
+    levels = [_entries(folder, public)]
+    while levels:
+        item = next(levels[-1], None)
+        if item is None:
+            levels.pop()
+        elif isinstance(item, ScanProblem):
+            yield item
+        elif not _is_utf8(item.entry.name):
+            yield ScanProblem(_printable(item.path), "The name is not valid UTF-8: rename it.", is_folder=False)
+        elif item.entry.is_dir(follow_symlinks=False):
+            levels.append(_entries(Path(item.entry.path), item.path))
+        else:
+            yield from _file(library, item.entry, item.path)
+
+
+class _Entry(NamedTuple):
+    """What a folder holds, and its public path."""
+
+    entry: os.DirEntry[str]
+    path: str
+
+
+def _entries(folder: Path, public: str) -> Iterator[_Entry | ScanProblem]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted((_sort_key(entry), entry) for entry in entries if not _is_skipped(entry))
@@ -63,13 +88,7 @@ def _walk(library: Library, folder: Path, public: str) -> Iterator[FoundFile | S
         yield ScanProblem(_printable(public), f"The folder cannot be read: {error.strerror}", is_folder=True)
         return
     for _, entry in listed:
-        path = f"{public}/{entry.name}"
-        if not _is_utf8(entry.name):
-            yield ScanProblem(_printable(path), "The name is not valid UTF-8: rename it.", is_folder=False)
-        elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(library, Path(entry.path), path)
-        else:
-            yield from _file(library, entry, path)
+        yield _Entry(entry, f"{public}/{entry.name}")
 
 
 def _file(library: Library, entry: os.DirEntry[str], path: str) -> Iterator[FoundFile | ScanProblem]:
@@ -97,7 +116,8 @@ def _is_skipped(entry: os.DirEntry[str]) -> bool:
         return True
     if entry.is_dir(follow_symlinks=False):
         return entry.name in SKIPPED_FOLDERS
-    return "." + entry.name.rpartition(".")[2].lower() not in EXTENSIONS
+    _, dot, extension = entry.name.rpartition(".")
+    return dot + extension.lower() not in EXTENSIONS
 
 
 def _is_utf8(name: str) -> bool:

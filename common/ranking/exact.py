@@ -5,15 +5,22 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import StoreError
 from common.ranking.protocol import Match, Query
-from common.store import CatalogEntry, FeatureStore
+from common.store import CatalogEntry, FeatureStore, Segment
 
 # 8,192 rows of 4,096 float32 values are 128 MiB: large enough for the matrix product, small enough to pass by.
 _BLOCK_ROWS = 8192
+# Half precision changes the length of a feature by up to 1 part in 2,048, so only the exact score decides between
+# scores this close; equal ones are ordered by path.
+_ROUNDING = 1e-3
+
+# Which rows of each segment are live: segment id to name and ascending rows.
+_Live = dict[int, tuple[str, npt.NDArray[np.int64]]]
 
 
 class ExactRanker:
-    """Ranks by a scan of the mapped segments.
+    """Ranks by a scan of the mapped segments. May be used from any thread.
 
     What it keeps between queries is which rows of each segment are live; that is read anew when the catalog's
     generation changed.
@@ -21,51 +28,59 @@ class ExactRanker:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self._generation = -1
-        self._live: dict[int, tuple[str, npt.NDArray[np.int64]]] = {}
+        self._known: tuple[int, _Live] = (-1, {})
 
     def search(self, query: Query, k: int, *, folder: str | None = None, min_score: float | None = None) -> list[Match]:
-        """See `Ranker.search`."""
+        """See `Ranker.search`.
+
+        Raises:
+            StoreError: The store changed again and again under the search.
+        """
         for _ in range(3):
-            self._keep_up()
+            live = self._live()
             try:
-                best = self._best(query, k, folder)
-                matches = [self._match(query, segment_id, row) for segment_id, row in best]
+                places = self._best(query, k, folder, live) if query.any() else self._first(k, folder)
+                matches = [self._match(query, live, segment_id, row) for segment_id, row in places]
             except FileNotFoundError:
-                self._generation = -1  # a segment was compacted away under us
+                self._known = (-1, {})  # a segment was compacted away under us
                 continue
             ranked = [match for match in matches if match is not None]
             if len(ranked) < len(matches):
-                self._generation = -1
+                self._known = (-1, {})
                 continue
             ranked.sort(key=lambda match: (-match.score, match.entry.path))
-            return [match for match in ranked if min_score is None or match.score >= min_score]
-        return []
+            return [match for match in ranked[:k] if min_score is None or match.score >= min_score]
+        raise StoreError("The feature store changes faster than it can be searched: search again.")
 
-    def _keep_up(self) -> None:
+    def _live(self) -> _Live:
         self._store.refresh()
         catalog = self._store.catalog
-        generation = catalog.generation
-        if generation != self._generation:
-            self._live = {
+        known, live = self._known
+        while (generation := catalog.generation) != known:
+            live = {
                 row.id: (row.name, np.array(catalog.rows(row.id), np.int64)) for row in catalog.segments() if row.count
             }
-            self._generation = generation
+            # Read once more if the catalog changed meanwhile: the parts would not fit each other.
+            known = generation
+            self._known = (generation, live)
+        return live
 
-    def _candidates(self, folder: str | None) -> dict[int, npt.NDArray[np.int64]]:
+    def _candidates(self, folder: str | None, live: _Live) -> dict[int, npt.NDArray[np.int64]]:
         if folder is None:
-            return {segment_id: rows for segment_id, (_, rows) in self._live.items()}
+            return {segment_id: rows for segment_id, (_, rows) in live.items()}
         below = self._store.catalog.rows_below(folder)
         return {segment_id: np.array(rows, np.int64) for segment_id, rows in below.items()}
 
-    def _best(self, query: Query, k: int, folder: str | None) -> list[tuple[int, int]]:
-        """The `k` best rows by dot product, as (segment id, row)."""
+    def _first(self, k: int, folder: str | None) -> list[tuple[int, int]]:
+        """The first `k` images by path: what a query of zeros, equally far from all, finds."""
+        return [(entry.segment_id, entry.row) for entry in self._store.catalog.below(folder, limit=k)]
+
+    def _best(self, query: Query, k: int, folder: str | None, live: _Live) -> list[tuple[int, int]]:
+        """The rows that may be among the `k` best, as (segment id, row): a few more where scores lie close."""
         scores: list[npt.NDArray[np.float32]] = []
         places: list[npt.NDArray[np.int64]] = []
-        for segment_id, rows in self._candidates(folder).items():
-            if segment_id not in self._live:
-                raise FileNotFoundError(segment_id)
-            features = self._store.segment(self._live[segment_id][0]).features
+        for segment_id, rows in self._candidates(folder, live).items():
+            features = self._segment(live, segment_id).features
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = rows[start : start + _BLOCK_ROWS]
                 contiguous = block[-1] - block[0] == len(block) - 1
@@ -80,12 +95,16 @@ class ExactRanker:
         order = _top(np.concatenate(scores), k)
         return [(int(segment_id), int(row)) for segment_id, row in everything[order]]
 
-    def _match(self, query: Query, segment_id: int, row: int) -> Match | None:
+    def _match(self, query: Query, live: _Live, segment_id: int, row: int) -> Match | None:
         entry = self._store.catalog.by_row(segment_id, row)
         if entry is None:
             return None
-        feature = self._store.segment(self._live[segment_id][0]).features[row]
-        return exact_match(query, feature, entry)
+        return exact_match(query, self._segment(live, segment_id).features[row], entry)
+
+    def _segment(self, live: _Live, segment_id: int) -> Segment:
+        if segment_id not in live:
+            raise FileNotFoundError(segment_id)
+        return self._store.segment(live[segment_id][0])
 
 
 def exact_match(query: Query, feature: npt.NDArray[np.float16], entry: CatalogEntry) -> Match:
@@ -101,7 +120,8 @@ def exact_match(query: Query, feature: npt.NDArray[np.float16], entry: CatalogEn
 
 
 def _top(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """Positions of the `k` highest scores, in no particular order."""
+    """Positions of the `k` highest scores and of those that rounding may have put below them, in no order."""
     if len(scores) <= k:
         return np.arange(len(scores), dtype=np.int64)
-    return np.argpartition(scores, len(scores) - k)[len(scores) - k :].astype(np.int64)
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return np.flatnonzero(scores >= last - _ROUNDING).astype(np.int64)

@@ -20,9 +20,10 @@ from common.store.segment import ImageRecord, Segment
 # Part of the file's name: a catalog of an older layout is simply made anew.
 LAYOUT = 1
 
+# AUTOINCREMENT: an id that a reader holds never comes to mean another segment.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     row_count INTEGER NOT NULL, precision TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS images (
@@ -47,7 +48,7 @@ INSERT INTO state SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM state);
 _TAKE_RECORD = """
 INSERT INTO images
 SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
-WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE path = ?1 AND sequence > ?9)
+WHERE NOT EXISTS (SELECT 1 FROM tombstones WHERE path = ? AND sequence > ?)
 ON CONFLICT (path) DO UPDATE SET
     size = excluded.size, mtime_ns = excluded.mtime_ns, content_hash = excluded.content_hash,
     width = excluded.width, height = excluded.height, sequence = excluded.sequence,
@@ -141,18 +142,21 @@ class Catalog:
     # --- bringing it up to date (inside `writing`) ---------------------------------------------------------
 
     def add_segment(self, db: sqlite3.Connection, segment: Segment, size: int, mtime_ns: int) -> None:
-        """Takes in the records and tombstones of a segment."""
+        """Takes in the records and tombstones of a segment.
+
+        Raises:
+            SegmentDamaged: It cannot be read; nothing was taken in.
+        """
+        tombstones, records = segment.tombstones(), segment.records()
         cursor = db.execute(
             "INSERT INTO segments (name, size, mtime_ns, row_count, precision) VALUES (?, ?, ?, ?, ?)",
             (segment.name, size, mtime_ns, segment.count, segment.precision),
         )
         segment_id = cursor.lastrowid
-        tombstones = segment.tombstones()
         db.executemany(_TAKE_TOMBSTONE, ((t.public_path, t.sequence, segment_id) for t in tombstones))
         db.executemany(
             "DELETE FROM images WHERE path = ? AND sequence < ?", ((t.public_path, t.sequence) for t in tombstones)
         )
-        records = segment.records()
         db.executemany(_TAKE_RECORD, (_values(record, segment_id, row) for row, record in enumerate(records)))
         # Dead rows, too: a file that was moved or comes back needs no network.
         db.executemany(
@@ -161,13 +165,13 @@ class Catalog:
         )
 
     def drop_segment(self, db: sqlite3.Connection, segment_id: int) -> bool:
-        """Forgets a segment that is gone. Returns whether live images were lost with it.
+        """Forgets a segment that is gone. Returns whether live images or tombstones that count were lost with it.
 
         Then older records of the same paths count again, which only a new reading of all segments can find.
         """
-        lost = db.execute("DELETE FROM images WHERE segment = ?", (segment_id,)).rowcount
-        for table in ("tombstones", "contents"):
-            db.execute(f"DELETE FROM {table} WHERE segment = ?", (segment_id,))
+        tables = ("images", "tombstones")
+        lost = sum(db.execute(f"DELETE FROM {table} WHERE segment = ?", (segment_id,)).rowcount for table in tables)
+        db.execute("DELETE FROM contents WHERE segment = ?", (segment_id,))
         db.execute("DELETE FROM segments WHERE id = ?", (segment_id,))
         return lost > 0
 
@@ -241,10 +245,11 @@ class Catalog:
 
     def below(self, folder: str | None, after: str = "", limit: int = -1) -> Iterator[CatalogEntry]:
         """Live images at any depth below a folder (None: all), in the byte order of their paths."""
-        low, high = _below(folder) if folder else ("", None)
-        query = f"SELECT {_COLUMNS} FROM images WHERE path > ? AND path >= ? AND (?3 IS NULL OR path < ?3)"
+        # No path sorts after U+10FFFF.
+        low, high = _below(folder) if folder else ("", "\U0010ffff")
+        query = f"SELECT {_COLUMNS} FROM images WHERE path > ? AND path >= ? AND path < ? ORDER BY path LIMIT ?"
         cursor = self._db.cursor()
-        for row in cursor.execute(f"{query} ORDER BY path LIMIT ?4", (after, low, high, limit)):
+        for row in cursor.execute(query, (after, low, high, limit)):
             yield _entry(row)
 
     def tombstones(self, segment_ids: Sequence[int]) -> list[tuple[str, int]]:
@@ -268,7 +273,7 @@ def _values(record: ImageRecord, segment_id: int | None, row: int) -> tuple[obje
     path = record.public_path
     identity = bytes.fromhex(image_id(path))
     numbers = (record.size, record.mtime_ns, record.content_hash, record.width, record.height, record.sequence)
-    return (path, len(record.root), identity, *numbers, segment_id, row)
+    return (path, len(record.root), identity, *numbers, segment_id, row, path, record.sequence)
 
 
 def _below(folder: str) -> tuple[str, str]:

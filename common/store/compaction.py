@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.store.catalog import SegmentRow
 from common.store.feature_store import FeatureStore
-from common.store.segment import SUFFIX, ImageRecord, Tombstone
+from common.store.segment import SUFFIX, ImageRecord, SegmentContent, Tombstone
 
 TARGET_ROWS = 65_536
 # An abandoned temporary file is certainly not being written any more after this time.
 STALE_TEMPORARY_SECONDS = 24 * 3600
-# A batch of an old job may still publish records older than a tombstone; after this time none will.
+# A batch of an old job may still publish records older than a tombstone; after this time none will. Then the
+# tombstone is dropped as soon as no segment holds a row that it ends.
 KEEP_TOMBSTONES_SECONDS = 7 * 24 * 3600
 
 
@@ -42,8 +44,10 @@ def compact(store: FeatureStore, target_rows: int = TARGET_ROWS) -> CompactionRe
     removed = _remove_stale_temporaries(store)
     merged = written = 0
     for group in _groups(store, target_rows):
-        merged += len(group)
-        written += _merge(store, group)
+        outcome = _merge(store, group)
+        if outcome is not None:
+            merged += len(group)
+            written += outcome
     store.refresh()
     return CompactionReport(merged, written, removed)
 
@@ -74,46 +78,77 @@ def _worth_alone(store: FeatureStore, group: list[SegmentRow]) -> bool:
     return bool(group) and store.catalog.live_count(group[0].id) < 0.7 * group[0].count
 
 
-def _merge(store: FeatureStore, group: list[SegmentRow]) -> int:
-    records: list[ImageRecord] = []
-    thumbnails: list[bytes] = []
-    features = []
-    for row in group:
-        segment = store.segment(row.name)
-        live = store.catalog.rows(row.id)
-        all_records = segment.records()
-        records += [all_records[number] for number in live]
-        thumbnails += segment.thumbnails(live)
-        features.append(segment.features[live])
-    horizon = time.time_ns() - KEEP_TOMBSTONES_SECONDS * 10**9
-    tombstones = [
-        Tombstone(path, sequence)
-        for path, sequence in store.catalog.tombstones([row.id for row in group])
-        if sequence > horizon
-    ]
+def _merge(store: FeatureStore, group: list[SegmentRow]) -> int | None:
+    """Merges a group. Returns how many segments it became, or None if another process changed it meanwhile."""
     names = sorted(row.name for row in group)
-    if records or tombstones:
+    try:
+        merged = _content(store, names)
+    except FileNotFoundError:
+        return None
+    if merged is None:
+        return None
+    if merged.records or merged.tombstones:
         # The name follows from the sources: two compactions of the same group publish one segment.
         label = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
         store.publish(
             f"merged-{label}",
             precision=group[0].precision,
-            records=records,
-            features=np.concatenate(features),
-            thumbnails=thumbnails,
-            tombstones=tombstones,
+            records=merged.records,
+            features=merged.features,
+            thumbnails=merged.thumbnails,
+            tombstones=merged.tombstones,
         )
     store.refresh()
     for name in names:
         # Readers that have it mapped keep their mapping; the others find its rows in the merged segment.
         (store.segments_path / f"{name}{SUFFIX}").unlink(missing_ok=True)
-    return int(bool(records or tombstones))
+    return int(bool(merged.records or merged.tombstones))
+
+
+def _content(store: FeatureStore, names: list[str]) -> SegmentContent | None:
+    """What still counts of some segments, or None if the catalog has changed under the reading."""
+    records: list[ImageRecord] = []
+    thumbnails: list[bytes] = []
+    features = []
+    ids = _ids(store)
+    if not ids.keys() >= set(names):
+        return None
+    for name in names:
+        segment = store.segment(name)
+        live = store.catalog.rows(ids[name])
+        all_records = segment.records()
+        records += [all_records[number] for number in live]
+        thumbnails += segment.thumbnails(live)
+        features.append(segment.features[live])
+    tombstones = [Tombstone(*row) for row in store.catalog.tombstones([ids[name] for name in names])]
+    if {name: ids[name] for name in names}.items() - _ids(store).items():
+        return None  # a catalog made anew has other ids: then the rows that were read may be none
+    horizon = time.time_ns() - KEEP_TOMBSTONES_SECONDS * 10**9
+    needed = _needed(store, {old.public_path: old.sequence for old in tombstones if old.sequence <= horizon})
+    kept = [item for item in tombstones if item.sequence > horizon or item.public_path in needed]
+    return SegmentContent(np.concatenate(features), records, thumbnails, kept)
+
+
+def _ids(store: FeatureStore) -> dict[str, int]:
+    return {row.name: row.id for row in store.catalog.segments()}
+
+
+def _needed(store: FeatureStore, tombstones: dict[str, int]) -> set[str]:
+    """The paths of tombstones without which a dead row that is still in some segment would count again."""
+    needed: set[str] = set()
+    for row in store.catalog.segments():
+        if tombstones and store.catalog.live_count(row.id) < row.count:
+            records = store.segment(row.name).records()
+            paths = (record.public_path for record in records if record.sequence < tombstones.get(record.public_path, 0))
+            needed.update(paths)
+    return needed
 
 
 def _remove_stale_temporaries(store: FeatureStore) -> int:
     removed = 0
     for path in store.segments_path.glob(".*.tmp"):
-        if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
-            path.unlink(missing_ok=True)
-            removed += 1
+        with suppress(FileNotFoundError):  # just published
+            if time.time() - path.stat().st_mtime > STALE_TEMPORARY_SECONDS:
+                path.unlink()
+                removed += 1
     return removed

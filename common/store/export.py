@@ -6,8 +6,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from common.files import atomic_path
+from common.store.catalog import CatalogEntry
 from common.store.feature_store import FeatureStore
 
 _BLOCK_ROWS = 4096
@@ -35,6 +37,14 @@ def export(store: FeatureStore, target: Path) -> int:
         file.attrs["model"] = store.spec.model_dump_json()
         for start in range(0, len(entries), _BLOCK_ROWS):
             block = entries[start : start + _BLOCK_ROWS]
-            rows = [store.segment(names[entry.segment_id]).features[entry.row] for entry in block]
+            rows = [_feature(store, names[entry.segment_id], entry) for entry in block]
             features[start : start + len(block)] = np.array(rows, np.float32)
     return len(entries)
+
+
+def _feature(store: FeatureStore, segment: str, entry: CatalogEntry) -> npt.NDArray[np.float16]:
+    try:
+        feature: npt.NDArray[np.float16] = store.segment(segment).features[entry.row]
+    except FileNotFoundError:
+        return store.feature(entry)  # compacted since the export began
+    return feature

@@ -66,6 +66,7 @@ class FeatureStore:
         self.cache_path = cache_dir / path.name
         self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
         self.damaged: dict[str, str] = {}
+        self._damaged_files: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Segment] = {}
         self._lock = threading.Lock()
         self._seen_mtime_ns = -1
@@ -138,15 +139,14 @@ class FeatureStore:
         return changed
 
     def _catch_up(self) -> bool:
-        files = self._list()
-        known = self._known()
-        if known.keys() - files.keys():
-            # A listing is not atomic: one taken during a compaction may miss the merged segment and its sources.
-            files = self._list()
-        if files == known:
+        if self._list() == self._known():
             return False
         with self.catalog.writing() as db:
-            known = self._known()  # another process may have been quicker
+            # Listed under the lock: an older listing would take out what a quicker process has taken in.
+            files, known = self._list(), self._known()
+            if known.keys() - files.keys():
+                # A listing is not atomic: one taken during a compaction may miss the merged segment and its sources.
+                files = self._list()
             gone = [row for row in self.catalog.segments() if files.get(row.name) != known[row.name]]
             new = sorted(name for name, status in files.items() if known.get(name) != status)
             # A file that was replaced under its name is forgotten first, a vanished one last: rows that moved to a
@@ -162,7 +162,7 @@ class FeatureStore:
         with self._lock:
             for row in gone:
                 self._open.pop(row.name, None)
-        return True
+        return bool(new or gone)
 
     def _take(self, db: sqlite3.Connection, names: list[str], files: dict[str, tuple[int, int]]) -> None:
         for name in names:
@@ -171,24 +171,28 @@ class FeatureStore:
                 if segment.fingerprint != self.spec.fingerprint:
                     raise FingerprintMismatch(self.path, self.spec.fingerprint, segment.fingerprint)
                 self.catalog.add_segment(db, segment, *files[name])
+                self.damaged.pop(name, None)
             except FileNotFoundError:
                 continue  # compacted away since it was listed
             except StoreError as error:
                 # One rotten file must not take the others with it; `verify` and the log name it.
                 logger.error("%s", error)
                 self.damaged[name] = str(error)
+                self._damaged_files[name] = files[name]
 
     def _list(self) -> dict[str, tuple[int, int]]:
-        """The published segments that are not known to be damaged: name to size and time of the file."""
+        """The published segments without the files known to be damaged: name to size and time of the file."""
         found = {}
         for path in self.segments_path.iterdir():
-            if path.suffix == SUFFIX and not path.name.startswith(".") and path.stem not in self.damaged:
+            if path.suffix == SUFFIX and not path.name.startswith("."):
                 try:
                     status = path.stat()
                 except FileNotFoundError:
                     continue
                 found[path.stem] = (status.st_size, status.st_mtime_ns)
-        return found
+        for name in self.damaged.keys() - found.keys():
+            self.damaged.pop(name, None)
+        return {name: status for name, status in found.items() if self._damaged_files.get(name) != status}
 
     def _known(self) -> dict[str, tuple[int, int]]:
         return {row.name: (row.size, row.mtime_ns) for row in self.catalog.segments()}

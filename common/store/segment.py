@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,6 +30,9 @@ FORMAT_VERSION = 1
 SUFFIX = ".h5"
 
 Features = npt.NDArray[np.float16]
+
+# What h5py raises for a damaged file depends on what it stumbles over.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +174,16 @@ class Segment:
         """
         self.path = path
         self.name = path.stem
-        with _open(path) as file:
-            try:
-                attributes = dict(file.attrs)
-                features = file["features"]
-                self.count, self.dimension = (int(size) for size in features.shape)
-                self.spec = ModelSpec.model_validate_json(attributes["model"])
-                self.fingerprint = str(attributes["fingerprint"])
-                self.precision = str(attributes["precision"])
-                self.created = str(attributes["created"])
-                self._digests: dict[str, str] = json.loads(attributes["sha256"])
-                offset = features.id.get_offset()
-            except (KeyError, ValueError) as error:
-                raise SegmentDamaged(path, error) from error
-        self._features = self._map(offset)
+        with _reading(path) as file:
+            attributes = dict(file.attrs)
+            features = file["features"]
+            self.count, self.dimension = (int(size) for size in features.shape)
+            self.spec = ModelSpec.model_validate_json(attributes["model"])
+            self.fingerprint = str(attributes["fingerprint"])
+            self.precision = str(attributes["precision"])
+            self.created = str(attributes["created"])
+            self._digests: dict[str, str] = dict(json.loads(attributes["sha256"]))
+            self._features = self._map(features.id.get_offset())
 
     def _map(self, offset: int | None) -> Features:
         if self.count == 0 or offset is None:
@@ -200,29 +200,29 @@ class Segment:
 
     def records(self) -> list[ImageRecord]:
         """The records of all rows, in the order of the features."""
-        with _open(self.path) as file:
+        with _reading(self.path) as file:
             roots = _strings(file, "roots")
             numbers = ("root", "size", "mtime_ns", "width", "height", "sequence")
             columns = {key: file[key][:].tolist() for key in numbers}
             hashes = file["content_hash"][:]
             paths = _strings(file, "path")
-        return [
-            ImageRecord(
-                root=roots[columns["root"][row]],
-                path=paths[row],
-                size=columns["size"][row],
-                mtime_ns=columns["mtime_ns"][row],
-                content_hash=hashes[row].tobytes(),
-                width=columns["width"][row],
-                height=columns["height"][row],
-                sequence=columns["sequence"][row],
-            )
-            for row in range(self.count)
-        ]
+            return [
+                ImageRecord(
+                    root=roots[columns["root"][row]],
+                    path=paths[row],
+                    size=columns["size"][row],
+                    mtime_ns=columns["mtime_ns"][row],
+                    content_hash=hashes[row].tobytes(),
+                    width=columns["width"][row],
+                    height=columns["height"][row],
+                    sequence=columns["sequence"][row],
+                )
+                for row in range(self.count)
+            ]
 
     def tombstones(self) -> list[Tombstone]:
         """The tombstones that were published with this segment."""
-        with _open(self.path) as file:
+        with _reading(self.path) as file:
             sequences = file["tombstone_sequence"][:].tolist()
             return [
                 Tombstone(path, sequence)
@@ -231,14 +231,14 @@ class Segment:
 
     def thumbnail(self, row: int) -> bytes:
         """The encoded thumbnail of a row."""
-        with _open(self.path) as file:
+        with _reading(self.path) as file:
             start, end = file["thumbnail_offsets"][row : row + 2].tolist()
             data: bytes = file["thumbnails"][start:end].tobytes()
             return data
 
     def thumbnails(self, rows: Sequence[int]) -> Iterator[bytes]:
         """The encoded thumbnails of many rows, opening the file once."""
-        with _open(self.path) as file:
+        with _reading(self.path) as file:
             offsets = file["thumbnail_offsets"][:].tolist()
             for row in rows:
                 yield file["thumbnails"][offsets[row] : offsets[row + 1]].tobytes()
@@ -246,11 +246,11 @@ class Segment:
     def verify(self) -> list[str]:
         """Reads everything again and compares it with the checksums. Returns the problems found."""
         problems = []
-        with _open(self.path) as file:
+        with _reading(self.path) as file:
             for key, digest in self._digests.items():
                 try:
                     value = _strings(file, key) if file[key].dtype.kind == "O" else file[key][:]
-                except (KeyError, OSError, ValueError) as error:
+                except _DAMAGE as error:
                     problems.append(f"{key} cannot be read: {error}")
                     continue
                 if _digest(value) != digest:
@@ -260,21 +260,21 @@ class Segment:
         return problems
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    """Opens a segment; whatever HDF5 or the block stumbles over in a damaged file becomes `SegmentDamaged`."""
     try:
-        file = h5py.File(path, "r", locking=False)
+        with h5py.File(path, "r", locking=False) as file:
+            if file.attrs.get("format") != FORMAT:
+                raise SegmentDamaged(path, "it is not a segment of the feature store")
+            version = int(file.attrs["format_version"])
+            if version > FORMAT_VERSION:
+                raise UnsupportedFormatVersion(path, version, FORMAT_VERSION)
+            yield file
     except FileNotFoundError:
         raise
-    except OSError as error:
+    except _DAMAGE as error:
         raise SegmentDamaged(path, error) from error
-    if file.attrs.get("format") != FORMAT:
-        file.close()
-        raise SegmentDamaged(path, "it is not a segment of the feature store")
-    version = int(file.attrs["format_version"])
-    if version > FORMAT_VERSION:
-        file.close()
-        raise UnsupportedFormatVersion(path, version, FORMAT_VERSION)
-    return file
 
 
 def _strings(file: h5py.File, key: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Scripts that measure the product beside a peer, in one run, and print JSON."""

@@ -1,0 +1,182 @@
+"""A whole system in processes of its own, for measurements and integration tests: Redis and real workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from common.jobs import Client
+from common.messages import IndexJob, SearchQuery, SearchResult
+from common.redis_server import redis_server_binary
+from common.settings import PREFIX, Settings, format_roots
+
+READY_SECONDS = 180.0
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
+    """Waits until a condition holds.
+
+    Raises:
+        TimeoutError: It did not hold in time; `what` is in the message.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not after {seconds} s")
+        time.sleep(0.05)
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """A Redis of its own on a Unix socket, empty. Gives its URL."""
+    # Not a deep folder: a socket's path has at most about 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="is-"))
+    socket = folder / "redis.sock"
+    command = [
+        str(redis_server_binary()),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    url = f"unix://{socket}"
+    try:
+        with redis.Redis.from_url(url) as client:
+            wait_until(lambda: _answers(client), "redis-server answers", 20)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+class WorkerProcess:
+    """A worker as `imagesearch worker` starts it, in a process group of its own.
+
+    Args:
+        settings: Its settings, passed on through the environment.
+        queues: The queues it serves.
+        log: The file that gets its output.
+        *arguments: More arguments for the command.
+    """
+
+    def __init__(self, settings: Settings, queues: str, log: Path, *arguments: str) -> None:
+        self.log = log
+        self._settings = settings
+        command = [sys.executable, "-m", "common.cli", "worker", "--queues", queues, *arguments]
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, env=environment(settings), stdout=output, stderr=output, start_new_session=True
+            )
+
+    def wait_ready(self) -> None:
+        """Waits until it has loaded its model and takes tasks."""
+        client = Client(self._settings)
+
+        def is_ready() -> bool:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the worker ended:\n{self.log.read_text()[-2000:]}")
+            return any(self._is_mine(w.pid) and w.state in {"idle", "busy"} for w in client.workers())
+
+        wait_until(is_ready, "the worker is ready")
+
+    def _is_mine(self, pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.process.pid
+        except ProcessLookupError:
+            return False
+
+    def kill(self) -> None:
+        """Kills the whole process group at once, as a power cut would."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Asks it to stop, and kills what has not stopped after a while."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class System:
+    """Workers on one data folder, and a client for them.
+
+    Args:
+        settings: The settings of everything.
+        logs: A folder for the workers' logs.
+    """
+
+    def __init__(self, settings: Settings, logs: Path) -> None:
+        self.settings = settings
+        self.client = Client(settings)
+        self._logs = logs
+        self._workers: list[WorkerProcess] = []
+
+    def start_worker(self, queues: str, *arguments: str, ready: bool = True) -> WorkerProcess:
+        """Starts a worker, and waits until it is ready if `ready`."""
+        log = self._logs / f"worker-{len(self._workers)}-{queues}.log"
+        worker = WorkerProcess(self.settings, queues, log, *arguments)
+        self._workers.append(worker)
+        if ready:
+            worker.wait_ready()
+        return worker
+
+    def stop(self) -> None:
+        """Stops all workers."""
+        for worker in self._workers:
+            worker.stop()
+
+    def wait_for_job(self, job_id: str, seconds: float = READY_SECONDS) -> IndexJob:
+        """Waits until a job has ended."""
+        final = {"done", "failed", "cancelled"}
+        wait_until(lambda: self.client.job(job_id).state in final, f"job {job_id} ends", seconds)
+        return self.client.job(job_id)
+
+    def index(self, folder: str, seconds: float = READY_SECONDS) -> IndexJob:
+        """Indexes a folder and waits for it."""
+        return self.wait_for_job(self.client.submit_index_job(folder).id, seconds)
+
+    def search(self, image: bytes | None = None, **query: object) -> SearchResult:
+        """Searches and waits for the answer."""
+        submitted = self.client.submit_search(SearchQuery(**query), image)  # type: ignore[arg-type]
+        return self.client.search(submitted.id, wait_seconds=30)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The process environment in which `Settings.load()` gives these settings."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    for name, value in settings.model_dump(exclude_defaults=True).items():
+        if name == "library_roots":
+            value = format_roots(settings.library_roots)
+        elif name == "api_token" and settings.api_token is not None:
+            value = settings.api_token.get_secret_value()
+        variables[PREFIX + name.upper()] = str(value)
+    variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    project = str(Path(__file__).parents[1])
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH", "")]))
+    return variables

@@ -1,0 +1,49 @@
+"""Real photos and a real trained model, where they are present."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.retrieval_quality import stored_quality
+from benchmarks.system import System
+from common.settings import LibraryRoot, Settings
+
+
+@pytest.fixture
+def real(settings: Settings, assets: Path, tmp_path: Path) -> System:
+    """A system on the real photos with the trained SqueezeNet."""
+    roots = tuple(LibraryRoot(name=name, path=assets / "images" / name) for name in ("corel1k", "odd"))
+    model = str(assets / "models" / "squeezenet_imagenet.keras")
+    return System(settings.model_copy(update={"library_roots": roots, "model": model}), tmp_path)
+
+
+def test_similar_photos_are_found(real: System, tmp_path: Path) -> None:
+    try:
+        real.start_worker("bulk")
+        job = real.index("corel1k")
+        assert (job.state, job.done, job.failed) == ("done", 1000, 0)
+        again = real.index("corel1k")
+        assert (again.unchanged, again.total) == (1000, 0)
+    finally:
+        real.stop()
+    figures = stored_quality(real.settings, tmp_path)
+    assert figures["nearest_in_class"] >= 0.94
+    assert figures["precision_at_10"] >= 0.92
+    assert figures["mean_average_precision"] >= 0.79
+
+
+def test_odd_and_hostile_files_are_indexed_or_listed(real: System, assets: Path) -> None:
+    files = {path.name for path in (assets / "images" / "odd").rglob("*") if path.is_file()}
+    try:
+        real.start_worker("bulk")
+        job = real.index("odd")
+        errors = real.client.job_errors(job.id)
+    finally:
+        real.stop()
+    assert job.state == "done"
+    assert job.found == job.total == job.done + job.failed == len(files)
+    assert len(errors) == job.failed
+    assert all(error.error for error in errors)
+    assert job.done >= 190

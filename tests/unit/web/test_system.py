@@ -1,0 +1,156 @@
+"""Status, health, metrics, and what holds for every response."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from common.settings import Settings
+from tests.unit.web.building import SPEC, index_files, report_worker
+
+Check = Callable[[TestResponse, int], str]
+MakeClient = Callable[..., FlaskClient]
+
+
+def test_status_of_a_new_installation(client: FlaskClient) -> None:
+    status = client.get("/api/v1/status").get_json()
+    assert (status["images"], status["segments"], status["model"], status["trained"]) == (0, 0, None, None)
+    assert status["workers"] == []
+    assert status["queues"] == {"query": 0, "bulk": 0, "maintenance": 0}
+    assert status["folders"] == ["photos"]
+
+
+def test_status_of_a_collection(client: FlaskClient, settings: Settings, library: Path) -> None:
+    index_files(settings, library, ["a.jpg", "b.jpg"])
+    assert client.get("/api/v1/status").get_json()["precision"] == "float32"
+    report_worker(settings)
+    client.post("/api/v1/index-jobs", json={"folder": "photos"})
+    status = client.get("/api/v1/status").get_json()
+    assert (status["images"], status["segments"]) == (2, 1)
+    assert (status["model"], status["trained"], status["precision"]) == ("tiny/fc1", True, "bfloat16")
+    assert [worker["queues"] for worker in status["workers"]] == [["query"]]
+    assert status["queues"]["bulk"] == 1
+
+
+def test_status_of_a_model_without_images(client: FlaskClient, settings: Settings, library: Path) -> None:
+    index_files(settings, library, [])
+    status = client.get("/api/v1/status").get_json()
+    assert (status["images"], status["model"], status["trained"]) == (0, "tiny/fc1", True)
+
+
+def test_alive_without_redis(make_client: MakeClient) -> None:
+    response = make_client(redis_url="redis://localhost:1/0").get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_readiness_names_what_is_missing(
+    make_client: MakeClient, client: FlaskClient, settings: Settings, library: Path
+) -> None:
+    response = make_client(redis_url="redis://localhost:1/0").get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["checks"] == {"redis": False, "store": False, "query_worker": False}
+
+    index_files(settings, library, ["a.jpg"])
+    report_worker(settings, state="loading")
+    report_worker(settings, queue="bulk")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["ready"] is False
+    assert response.get_json()["checks"] == {"redis": True, "store": True, "query_worker": False}
+    assert "imagesearch worker --queues query" in response.get_json()["problems"]["query_worker"]
+
+    report_worker(settings)
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.get_json()["checks"] == {"redis": True, "store": True, "query_worker": True}
+
+
+def test_metrics_are_prometheus_text(
+    client: FlaskClient, make_client: MakeClient, settings: Settings, library: Path
+) -> None:
+    index_files(settings, library, ["a.jpg", "b.jpg"])
+    report_worker(settings)
+    response = client.get("/metrics")
+    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    lines = response.get_data(as_text=True).splitlines()
+    assert "# TYPE imagesearch_images gauge" in lines
+    for sample in (
+        "imagesearch_redis_up 1",
+        "imagesearch_images 2",
+        "imagesearch_segments 1",
+        'imagesearch_queue_length{queue="bulk"} 0',
+        'imagesearch_workers{queue="query"} 1',
+        'imagesearch_model_info{model="tiny/fc1",trained="true"} 1',
+    ):
+        assert sample in lines
+    away = make_client(redis_url="redis://localhost:1/0").get("/metrics")
+    assert away.get_data(as_text=True).splitlines()[-1] == "imagesearch_redis_up 0"
+
+
+def test_a_label_of_a_metric_is_escaped(client: FlaskClient, settings: Settings, library: Path) -> None:
+    index_files(settings, library, ["a.jpg"], spec=SPEC.model_copy(update={"architecture": 'my "net" \\ 2'}))
+    text = client.get("/metrics").get_data(as_text=True)
+    assert r'imagesearch_model_info{model="my \"net\" \\ 2/fc1",trained="true"} 1' in text
+
+
+def test_errors_are_problems_everywhere(client: FlaskClient, check_problem: Check) -> None:
+    assert "/api/v1/nothing" in check_problem(client.get("/api/v1/nothing", headers={"Accept": "text/html"}), 404)
+    response = client.delete("/api/v1/status")
+    check_problem(response, 405)
+    assert "GET" in response.headers["Allow"]
+    check_problem(client.get("/nothing"), 404)
+
+
+def test_a_browser_gets_a_page_for_what_is_not_there(client: FlaskClient) -> None:
+    response = client.get("/nothing<b>", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (response.status_code, response.mimetype) == (404, "text/html")
+    page = response.get_data(as_text=True)
+    assert "Not Found" in page
+    assert "/nothing&lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_an_unexpected_failure_is_a_problem_without_its_inside(
+    client: FlaskClient, check_problem: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise RuntimeError("secret detail")
+
+    client.application.config["TESTING"] = False
+    monkeypatch.setattr("web.services.Services.status", fail)
+    assert "secret" not in check_problem(client.get("/api/v1/status"), 500)
+
+
+@pytest.mark.parametrize("path", ["/", "/folders", "/api/docs", "/api/v1/status", "/static/app.css", "/nothing"])
+def test_every_response_is_locked_down(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    response.close()
+
+
+def test_answers_of_the_api_are_not_kept(client: FlaskClient) -> None:
+    assert client.get("/api/v1/status").headers["Cache-Control"] == "no-store"
+
+
+def test_web_imports_no_model_code(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from common.settings import Settings; from web import create_app\n"
+        "app = create_app(Settings(data_dir=Path(sys.argv[1])))\n"
+        "assert app.test_client().get('/healthz').status_code == 200\n"
+        "import web.server\n"
+        "heavy = {'tensorflow', 'keras', 'faiss', 'workers'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr

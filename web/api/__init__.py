@@ -1,0 +1,13 @@
+"""The REST API, version 1: one module for each kind of thing."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+
+from web.api import images, index_jobs, searches, status
+
+blueprint = APIBlueprint("api", __name__, url_prefix="/api/v1")
+for _part in (searches, index_jobs, images, status):
+    blueprint.register_blueprint(_part.blueprint)
+
+__all__ = ["blueprint"]

@@ -1,0 +1,145 @@
+"""The indexed images: their records, thumbnails and files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path, PurePosixPath
+
+from apiflask import APIBlueprint, HTTPError
+from flask import Response, request, send_file
+
+from common.errors import OutsideLibrary, UnknownImage
+from common.library import Location
+from common.messages import ImageInfo, ImagePage
+from common.store import CatalogEntry, FeatureStore
+from web.api.inputs import PageQuery
+from web.collection import image_info
+from web.documented import BINARY, responses
+from web.problems import OriginalMissing
+from web.services import services
+
+blueprint = APIBlueprint("images", __name__, tag="Images")
+
+# What a browser may be told that a file is. Everything else is offered as plain bytes.
+# fmt: off
+MEDIA_TYPES = {
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".jpe": "image/jpeg", ".jfif": "image/jpeg", ".mpo": "image/jpeg",
+    ".png": "image/png", ".apng": "image/png", ".webp": "image/webp", ".gif": "image/gif", ".bmp": "image/bmp",
+    ".dib": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff", ".avif": "image/avif", ".avifs": "image/avif",
+    ".heic": "image/heic", ".heif": "image/heif", ".hif": "image/heif",
+}
+# fmt: on
+_NO_IMAGE = {404: "No such image."}
+
+
+@blueprint.get("/images")
+@blueprint.input(PageQuery, location="query")
+@blueprint.output(ImagePage)
+@blueprint.doc(responses=responses({422: "A value cannot be used."}))
+def list_images(query_data: PageQuery) -> ImagePage:
+    """Indexed images, page by page
+
+    In the order of their paths. Pass `next_cursor` as `cursor` to get the next page.
+    """
+    current = services()
+    folder = current.client.library.locate(query_data.folder).public if query_data.folder else None
+    after = _decode_cursor(query_data.cursor)
+    store = current.collection.store()
+    if store is None:
+        return ImagePage(images=[])
+    entries = list(store.catalog.below(folder, after, query_data.limit + 1))
+    page = entries[: query_data.limit]
+    more = len(entries) > len(page)
+    return ImagePage(
+        images=[image_info(entry) for entry in page], next_cursor=_encode_cursor(page[-1].path) if more else None
+    )
+
+
+@blueprint.get("/images/<image_id>")
+@blueprint.output(ImageInfo)
+@blueprint.doc(responses=responses(_NO_IMAGE))
+def get_image(image_id: str) -> ImageInfo:
+    """Record of an image"""
+    return image_info(_find(image_id)[1])
+
+
+@blueprint.get("/images/<image_id>/thumbnail")
+@blueprint.doc(
+    responses=responses({200: {"description": "The thumbnail.", "content": {"image/jpeg": BINARY}}, **_NO_IMAGE})
+)
+def get_thumbnail(image_id: str) -> Response:
+    """Thumbnail of an image"""
+    store, entry = _find(image_id)
+    # The id stands for the path; the content behind it can change.
+    response = Response(mimetype="image/jpeg")
+    response.set_etag(entry.record.content_hash.hex())
+    response.headers["Cache-Control"] = "private, max-age=600, stale-while-revalidate=86400"
+    response.make_conditional(request)
+    if response.status_code != 304:
+        response.set_data(store.thumbnail(entry))
+    return response
+
+
+@blueprint.get("/images/<image_id>/original")
+@blueprint.doc(
+    responses=responses(
+        {
+            200: {"description": "The file.", "content": {"image/*": BINARY}},
+            206: {
+                "description": "The part of the file that the Range header asks for.",
+                "content": {"image/*": BINARY},
+            },
+            404: "No such image, or its file is gone.",
+            416: "The range is outside the file.",
+        }
+    )
+)
+def get_original(image_id: str) -> Response:
+    """The image file itself"""
+    _, entry = _find(image_id)
+    path = _readable_file(entry)
+    media_type = MEDIA_TYPES.get(path.suffix.lower()) or MEDIA_TYPES.get(PurePosixPath(entry.path).suffix.lower())
+    response = send_file(
+        path,
+        mimetype=media_type or "application/octet-stream",
+        as_attachment=media_type is None,
+        download_name=PurePosixPath(entry.path).name,
+        conditional=True,
+        max_age=0,
+    )
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _find(image_id: str) -> tuple[FeatureStore, CatalogEntry]:
+    store = services().collection.store()
+    if store is None:
+        raise UnknownImage(image_id)
+    return store, store.entry(image_id)
+
+
+def _readable_file(entry: CatalogEntry) -> Path:
+    """The image's file on this host; a link that leads out of the library is as good as no file."""
+    try:
+        path = services().client.library.resolve(Location(entry.record.root, entry.record.path))
+        if path.is_file():
+            with path.open("rb"):
+                return path
+    except (OutsideLibrary, OSError):
+        pass
+    raise OriginalMissing(entry.path)
+
+
+def _encode_cursor(path: str) -> str:
+    return base64.urlsafe_b64encode(path.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str | None) -> str:
+    if not cursor:
+        return ""
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        detail = {"query": {"cursor": ["Not a cursor of this API: pass next_cursor of the page before."]}}
+        raise HTTPError(422, "Validation error", detail=detail) from None

@@ -1,0 +1,107 @@
+"""What clients may send, and what they get for it at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from common.messages import DEFAULT_K, MAX_K, Crop, JobState, Message, SearchState
+
+MAX_WAIT_SECONDS = 30
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+# Ids become parts of Redis keys: nothing but these characters may reach one.
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may be the id of a search or a job."""
+    return _ID.fullmatch(text) is not None
+
+
+def _split_crop(value: Any) -> Any:
+    return value.split(",") if isinstance(value, str) else value
+
+
+class _Body(BaseModel):
+    # A misspelled option would silently give another answer than the one asked for.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SearchRequest(_Body):
+    """A search for a stored image, or the options beside an uploaded one."""
+
+    image_id: str | None = Field(None, description="search for pictures like this indexed one")
+    url: str | None = Field(None, description="search for a picture at an address, where the server allows it")
+    k: int = Field(DEFAULT_K, ge=1, le=MAX_K, description="number of results")
+    folder: str | None = Field(None, description="only pictures below this folder, such as photos/2024")
+    min_score: float | None = Field(None, ge=-1, le=1, description="only results with at least this score")
+    crop: Annotated[Crop | None, BeforeValidator(_split_crop)] = Field(
+        None, description="left,top,right,bottom in fractions of the upright picture: search for this part of it"
+    )
+
+    @field_validator("crop")
+    @classmethod
+    def _not_empty(cls, value: Crop | None) -> Crop | None:
+        if value is not None and (value[0] >= value[2] or value[1] >= value[3]):
+            raise ValueError("left must be less than right, and top less than bottom")
+        return value
+
+
+class UploadRequest(SearchRequest):
+    """A search for an uploaded picture."""
+
+    image: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = Field(
+        None, description="the picture: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+    )
+
+
+class IndexRequest(_Body):
+    """The folder to index."""
+
+    folder: str = Field(description="as ROOT_NAME/relative/path, or as an absolute path under a library root")
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> IndexRequest:
+        if not self.folder.strip():
+            raise ValueError("name a folder")
+        return self
+
+
+class WaitQuery(BaseModel):
+    """How long the answer may wait for the result."""
+
+    wait: float = Field(0, ge=0, le=MAX_WAIT_SECONDS, description="seconds to wait for the search to end")
+
+
+class ErrorsQuery(BaseModel):
+    """In what form."""
+
+    format: Literal["json", "csv"] = Field("json", description="json, or csv as a file to download")
+
+
+class PageQuery(BaseModel):
+    """Which page of the images."""
+
+    folder: str | None = Field(None, description="only images below this folder")
+    cursor: str | None = Field(None, description="next_cursor of the page before")
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="images on the page")
+
+
+class SearchAccepted(Message):
+    """A search that was taken, and where its result will be."""
+
+    id: str
+    state: SearchState
+    url: str
+
+
+class JobAccepted(Message):
+    """An index job that was taken, and where its state is."""
+
+    id: str
+    state: JobState
+    url: str

@@ -1,0 +1,68 @@
+"""The feature store as the web tier sees it: one open store, kept up to date, of the model in use."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timezone
+
+from common.messages import ImageInfo
+from common.models import ModelSpec, resolved_model
+from common.settings import Settings
+from common.store import CatalogEntry, FeatureStore, open_store
+
+# The last second that a datetime can say; a file's time can be anything.
+_LATEST = datetime.max.replace(tzinfo=timezone.utc, microsecond=0).timestamp()
+
+
+class Collection:
+    """Opens the store when it is first needed, and another one when the workers resolved another model."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: FeatureStore | None = None
+        self._opening = threading.Lock()
+        self._refreshing = threading.Lock()
+
+    def store(self) -> FeatureStore | None:
+        """The store, up to date, or None before any worker has loaded the model."""
+        spec = resolved_model(self._settings)
+        if spec is None:
+            return None
+        store = self._current(spec)
+        try:
+            self._refresh(store)
+        except FileNotFoundError:
+            # Its folder was taken away under the running server.
+            self._store = None
+            store = self._current(spec)
+            self._refresh(store)
+        return store
+
+    def _current(self, spec: ModelSpec) -> FeatureStore:
+        with self._opening:
+            if self._store is None or self._store.spec.fingerprint != spec.fingerprint:
+                self._store = open_store(self._settings, spec)
+            return self._store
+
+    def _refresh(self, store: FeatureStore) -> None:
+        # One thread brings the catalog up to date; the others read on meanwhile.
+        if self._refreshing.acquire(blocking=False):
+            try:
+                store.refresh()
+            finally:
+                self._refreshing.release()
+
+
+def image_info(entry: CatalogEntry) -> ImageInfo:
+    """The public record of an indexed image."""
+    record = entry.record
+    seconds = min(max(record.mtime_ns / 1e9, 0.0), _LATEST)
+    return ImageInfo(
+        image_id=entry.image_id,
+        path=entry.path,
+        width=record.width,
+        height=record.height,
+        size=record.size,
+        modified_at=datetime.fromtimestamp(seconds, timezone.utc),
+        content_hash=record.content_hash.hex(),
+    )

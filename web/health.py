@@ -1,0 +1,141 @@
+"""Health checks and metrics, for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from apiflask import APIBlueprint
+from flask import Response
+from pydantic import Field
+
+from common.errors import ImageSearchError, ModelNotReady, ServiceUnavailable
+from common.messages import Message, Status
+from common.redis_client import reported
+from web.documented import responses
+from web.services import Services, query_workers, services
+
+blueprint = APIBlueprint("health", __name__, tag="System")
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health(Message):
+    """The web tier answers."""
+
+    status: str = "ok"
+
+
+class Readiness(Message):
+    """Whether searches can be answered, and if not, what is missing."""
+
+    ready: bool
+    checks: dict[str, bool] = Field(description="redis, store and query_worker: whether each is there")
+    problems: dict[str, str] = Field(default_factory=dict, description="what to do about those that are not")
+
+
+@blueprint.get("/healthz")
+@blueprint.output(Health)
+def healthz() -> Health:
+    """Liveness
+
+    Whether the web tier answers.
+    """
+    return Health()
+
+
+@blueprint.get("/readyz")
+@blueprint.output(Readiness)
+@blueprint.doc(
+    responses=responses(
+        {
+            503: {
+                "description": "Something is missing.",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Readiness"}}},
+            }
+        }
+    )
+)
+def readyz() -> tuple[Readiness, int]:
+    """Readiness
+
+    Whether searches can be answered: Redis, the store and a query worker are there.
+    """
+    current = services()
+    problems = dict(
+        _problems({"redis": _check_redis, "store": _check_store, "query_worker": _check_query_worker}, current)
+    )
+    checks = {name: name not in problems for name in ("redis", "store", "query_worker")}
+    return Readiness(ready=not problems, checks=checks, problems=problems), 503 if problems else 200
+
+
+@blueprint.get("/metrics")
+@blueprint.doc(responses=responses({200: {"description": "The metrics.", "content": {"text/plain": {}}}}))
+def metrics() -> Response:
+    """Metrics
+
+    In the text format of Prometheus.
+    """
+    try:
+        status = services().status()
+    except ServiceUnavailable:
+        return Response(_metric("imagesearch_redis_up", "Whether Redis answers.", [("", 0)]), content_type=_TEXT)
+    return Response(_exposition(status), content_type=_TEXT)
+
+
+def _problems(checks: dict[str, Callable[[Services], None]], current: Services) -> Iterable[tuple[str, str]]:
+    for name, check in checks.items():
+        try:
+            check(current)
+        except ImageSearchError as error:
+            yield name, str(error)
+        except OSError as error:
+            yield name, f"The data folder cannot be used: {error}"
+
+
+def _check_redis(current: Services) -> None:
+    with reported(current.settings):
+        current.client.redis.ping()
+
+
+def _check_store(current: Services) -> None:
+    if current.collection.store() is None:
+        raise ModelNotReady
+
+
+def _check_query_worker(current: Services) -> None:
+    if not query_workers(current.client.workers()):
+        raise ServiceUnavailable("No query worker is ready: start one with `imagesearch worker --queues query`.")
+
+
+def _exposition(status: Status) -> str:
+    workers = Counter(queue for worker in status.workers for queue in worker.queues)
+    queues = status.queues.model_dump()
+    model = _labels(model=status.model or "", trained=str(bool(status.trained)).lower())
+    return "".join(
+        (
+            _metric("imagesearch_redis_up", "Whether Redis answers.", [("", 1)]),
+            _metric("imagesearch_images", "Indexed images.", [("", status.images)]),
+            _metric("imagesearch_segments", "Segments of the feature store.", [("", status.segments)]),
+            _metric(
+                "imagesearch_queue_length",
+                "Tasks that wait.",
+                [(_labels(queue=name), length) for name, length in queues.items()],
+            ),
+            _metric("imagesearch_workers", "Live workers.", [(_labels(queue=name), workers[name]) for name in queues]),
+            _metric("imagesearch_model_info", "The model in use.", [(model, 1)] if status.model else []),
+            _metric("imagesearch_build_info", "The software.", [(_labels(version=status.version), 1)]),
+        )
+    )
+
+
+def _metric(name: str, text: str, samples: list[tuple[str, int]]) -> str:
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge", *(f"{name}{labels} {value}" for labels, value in samples)]
+    return "\n".join(lines) + "\n"
+
+
+def _labels(**labels: str) -> str:
+    escaped = (
+        (name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels.items()
+    )
+    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"

@@ -1,0 +1,69 @@
+"""Serves the web tier with gunicorn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from common.settings import Settings
+
+THREADS = 32
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, configured from here alone: no configuration file and no variable of its own is read."""
+
+    def __init__(self, host: str, port: int, settings: Settings, processes: int = 1) -> None:
+        self._settings = settings
+        self._bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._processes = processes
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Sets the options."""
+        for name, value in self._options().items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """Makes the application; called in each worker process, because h5py must not be touched before a fork."""
+        from web import create_app
+
+        return create_app(self._settings)
+
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "bind": [self._bind],
+            "workers": self._processes,
+            "worker_class": "gthread",
+            "threads": THREADS,
+            "preload_app": False,
+            # Longer than the longest wait of a client for its result.
+            "timeout": 60,
+            "graceful_timeout": 35,
+            "keepalive": 15,
+            "accesslog": None,
+            "errorlog": "-",
+            "loglevel": "warning",
+            "proc_name": "imagesearch-web",
+        }
+        if _SHARED_MEMORY.is_dir():
+            # The heartbeat file on a slow disk would make a healthy worker look dead.
+            options["worker_tmp_dir"] = str(_SHARED_MEMORY)
+        if "control_socket_disable" in self.cfg.settings:  # gunicorn 25 and later
+            options["control_socket_disable"] = True
+        return options
+
+
+def main(host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = None, processes: int = 1) -> None:
+    """Serves until it is told to stop.
+
+    Args:
+        host: The address to listen on.
+        port: The port to listen on.
+        settings: The product's settings; read from the environment by default.
+        processes: Worker processes; each has threads of its own.
+    """
+    Server(host, port, settings or Settings.load(), processes).run()
