@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -41,20 +44,20 @@ def running_redis() -> Iterator[str]:
     """A Redis of its own on a Unix socket, empty. Gives its URL."""
     # Not a deep folder: a socket's path has at most about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="is-"))
-    socket = folder / "redis.sock"
+    path = folder / "redis.sock"
     command = [
         str(redis_server_binary()),
         "--port",
         "0",
         "--unixsocket",
-        str(socket),
+        str(path),
         "--save",
         "",
         "--dir",
         str(folder),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    url = f"unix://{socket}"
+    url = f"unix://{path}"
     try:
         with redis.Redis.from_url(url) as client:
             wait_until(lambda: _answers(client), "redis-server answers", 20)
@@ -70,6 +73,35 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.ConnectionError:
         return False
+
+
+@contextmanager
+def running_web(settings: Settings) -> Iterator[str]:
+    """The web tier as `imagesearch web` starts it, on a free port. Gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment(settings), start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+
+    def is_healthy() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError("the web tier ended")
+        try:
+            with urllib.request.urlopen(f"{address}/healthz", timeout=5) as response:
+                return bool(response.status == 200)
+        except urllib.error.URLError:
+            return False
+
+    try:
+        wait_until(is_healthy, "the web tier answers", 60)
+        yield address
+    finally:
+        # At once: it would wait for the requests of browsers that are being closed.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class WorkerProcess:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import http.client
 import json
 import logging
 import os
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -104,7 +104,7 @@ def _imagenet(settings: Settings, progress: Progress | None) -> Path:
         try:
             _check_recent_failure(folder)
             _download(target, progress)
-        except (OSError, urllib.error.URLError, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             _remember_failure(folder, error)
             raise WeightsUnavailable(_three_ways(target, [*problems, f"the download failed ({error})"])) from error
         return target

@@ -35,6 +35,8 @@ def run_batch(worker: Runtime, job_id: str, batch: str) -> None:
         folder.remove(batch)
         return
     if paths is None:
+        if board.batch_is_finished(job_id, batch):
+            return  # by another delivery, since we looked
         board.fail(job_id, f"The plan of batch {batch} is gone from the data folder. Index the folder again.")
         return
     outcome = worker.indexer.run(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import ImageSearchError
+from common.errors import ImageSearchError, UnreadableFile
 from common.images import ImageDecoder, Pixels
 from common.library import Library, Location
 from common.messages import SearchHit, SearchQuery, SearchRecord, SearchResult
@@ -120,7 +120,10 @@ class SearchEngine:
             if query.crop is None:
                 return _normalised(self.store.feature(entry))
             decoder = self.files
-            image = self.library.resolve(Location(entry.record.root, entry.record.path)).read_bytes()
+            try:
+                image = self.library.resolve(Location(entry.record.root, entry.record.path)).read_bytes()
+            except OSError as error:
+                raise UnreadableFile(f"{entry.path} cannot be read: {error.strerror}") from error
         if image is None:
             raise ImageSearchError("The uploaded picture has expired before a worker came to it: submit it again.")
         pixels = decoder.decode(image, query.crop, thumbnail=False).pixels

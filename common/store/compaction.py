@@ -139,7 +139,9 @@ def _needed(store: FeatureStore, tombstones: dict[str, int]) -> set[str]:
     for row in store.catalog.segments():
         if tombstones and store.catalog.live_count(row.id) < row.count:
             records = store.segment(row.name).records()
-            paths = (record.public_path for record in records if record.sequence < tombstones.get(record.public_path, 0))
+            paths = (
+                record.public_path for record in records if record.sequence < tombstones.get(record.public_path, 0)
+            )
             needed.update(paths)
     return needed
 

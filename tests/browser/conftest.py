@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +11,11 @@ import pytest
 import redis
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from pydantic import SecretStr
 
+from benchmarks.system import running_web
 from common.redis_client import key
-from common.settings import Settings, format_roots
+from common.settings import Settings
 from tests.browser.pages import FoldersPage, SearchPage, Watch
 from tests.conftest import ASSETS
 from tests.unit.web.building import answer_search, index_files, report_worker, search_board
@@ -102,39 +97,9 @@ def api_token() -> str:
 @pytest.fixture
 def server(settings: Settings, api_token: str) -> Iterator[str]:
     """The web tier in a process of its own. Gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "IMAGESEARCH_REDIS_URL": settings.redis_url,
-        "IMAGESEARCH_DATA_DIR": str(settings.data_dir),
-        "IMAGESEARCH_LIBRARY_ROOTS": format_roots(settings.library_roots),
-        "IMAGESEARCH_WEIGHTS": settings.weights,
-        "IMAGESEARCH_API_TOKEN": api_token,
-        "IMAGESEARCH_MAX_UPLOAD_BYTES": str(2 << 20),
-    }
-    command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, cwd=Path(__file__).parents[2])
-    try:
-        _await_answer(process, f"http://127.0.0.1:{port}/healthz")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _await_answer(process: subprocess.Popen[bytes], address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(address, timeout=5) as response:
-                assert response.status == 200
-                return
-        except urllib.error.URLError:
-            assert process.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.05)
+    token = SecretStr(api_token) if api_token else None
+    with running_web(settings.model_copy(update={"api_token": token, "max_upload_bytes": 2 << 20})) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def test_chosen_picture_appears_with_its_results(
     expect(first.locator(".score")).to_have_text("1.000")
     expect(first.locator(".name")).to_have_text(pictures[0].name)
     expect(search_page.page.locator("#results-note")).to_have_text(f"out of {PICTURES} in 42 ms")
-    assert search_page.page.evaluate("document.querySelector('.tile img').naturalWidth") > 0
+    search_page.page.wait_for_function("document.querySelector('.tile img').naturalWidth > 0")
 
 
 def test_dropped_and_pasted_pictures_are_searched(

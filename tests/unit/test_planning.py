@@ -214,7 +214,7 @@ def test_an_empty_folder_removes_nothing(desk: Desk) -> None:
     desk.run()
     for name in ("a.jpg", "b.jpg"):
         (desk.root / name).unlink()
-    with pytest.raises(LibraryError, match="holds no pictures, but 2 of it are indexed. Is the disk mounted"):
+    with pytest.raises(LibraryError, match=r"holds no pictures, but 2 of it are indexed\. Is the disk mounted"):
         desk.plan()
     assert len(live(desk.store)) == 2
 

@@ -204,7 +204,7 @@ def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 def test_rate_and_remaining_time_follow_the_last_minute(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
-    job_id, plan = running(board, total=1000)
+    job_id, _ = running(board, total=1000)
     for second in range(0, 101, 10):
         at(monkeypatch, second)
         # 1 a second for 40 s, then 4 a second.

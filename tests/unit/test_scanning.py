@@ -23,7 +23,7 @@ def touch(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
+        path.write_bytes(os.fsencode(name))
 
 
 def found(roots: Library, folder: str = "photos") -> list[str]:
@@ -161,13 +161,8 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_scan(
 
 
 def test_names_that_are_no_text_are_problems_that_can_be_printed(roots: Library, library: Path) -> None:
-    for name in (b"caf\xe9.jpg", b"folder\xff"):
-        target = os.fsencode(library) + b"/" + name
-        if name.endswith(b".jpg"):
-            os.close(os.open(target, os.O_CREAT | os.O_WRONLY))
-        else:
-            os.mkdir(target)
-            touch(library / os.fsdecode(name), "x.jpg")
+    os.close(os.open(os.fsencode(library) + b"/caf\xe9.jpg", os.O_CREAT | os.O_WRONLY))
+    touch(library, os.fsdecode(b"folder\xff/x.jpg"))
     touch(library, "cafz.jpg")
     items = problems(roots)
     assert sorted(item.error for item in items) == ["The name is not valid UTF-8: rename it."] * 2

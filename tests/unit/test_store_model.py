@@ -45,9 +45,9 @@ def test_the_catalog_is_the_model_at_every_step(seed: int, tmp_path: Path) -> No
         if action == "publish":
             # Jobs overlap: a later segment may hold older records, within the time that tombstones are kept.
             sequence = start + (step - rng.choice([0, 0, 0, 3])) * 10**9
-            records = {path: sequence for path in rng.sample(PATHS, rng.randrange(6))}
+            records = dict.fromkeys(rng.sample(PATHS, rng.randrange(6)), sequence)
             others = [path for path in PATHS if path not in records]
-            tombstones = {path: sequence for path in rng.sample(others, rng.choice([0, 0, 1, 5]))}
+            tombstones = dict.fromkeys(rng.sample(others, rng.choice([0, 0, 1, 5])), sequence)
             name = f"job{step:04}"
             rows = [record(path, sequence) for path, sequence in records.items()]
             precision = rng.choice(["float32", "float32", "bfloat16"]) if rows else "none"
