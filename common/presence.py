@@ -22,6 +22,7 @@ from common.redis_client import key
 
 REPORT_SECONDS = 2.0
 EXPIRY_SECONDS = 7
+JOIN_SECONDS = 3
 
 
 def live_workers(client: redis.Redis) -> list[WorkerInfo]:
@@ -65,6 +66,8 @@ class PresenceReporter:
     def stop(self) -> None:
         """Takes the record away, so that the worker is gone from the status at once."""
         self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_SECONDS)  # a report under way would write the record again
         with suppress(redis.RedisError):  # else it expires by itself
             self._redis.delete(key("worker", self.name))
 

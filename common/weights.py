@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,8 @@ def _imagenet(settings: Settings, progress: Progress | None) -> Path:
             _check_recent_failure(folder)
             _download(target, progress)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             _remember_failure(folder, error)
             raise WeightsUnavailable(_three_ways(target, [*problems, f"the download failed ({error})"])) from error
         return target

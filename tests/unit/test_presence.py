@@ -43,8 +43,8 @@ def test_a_worker_that_stops_is_gone_at_once(client: redis.Redis) -> None:
     reporter.start()
     assert reported.wait(10)
     reporter.stop()
-    reporter._thread.join(10)
     assert live_workers(client) == []
+    assert not reporter._thread.is_alive()
 
 
 def test_a_worker_that_dies_disappears_by_itself(client: redis.Redis) -> None:

@@ -33,7 +33,7 @@ class Model:
         return {path: seq for path, seq in self.records.items() if seq >= self.tombstones.get(path, 0)}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_the_catalog_is_the_model_at_every_step(seed: int, tmp_path: Path) -> None:
     rng = random.Random(seed)
     model, store = Model(), make_store(tmp_path)
@@ -64,5 +64,5 @@ def test_the_catalog_is_the_model_at_every_step(seed: int, tmp_path: Path) -> No
             compact(store, target_rows=rng.choice([20, 60, 65_536]))
         assert live(store) == model.live(), f"step {step}: {action}"
         assert len(store) == len(model.live())
-        if step % 10 == 9:
+        if step % 20 == 19:
             assert live(make_store(tmp_path, cache=f"fresh-{step}")) == model.live(), f"step {step}, a fresh catalog"
