@@ -11,9 +11,11 @@ from common.store import CatalogEntry, FeatureStore, Segment
 
 # 8,192 rows of 4,096 float32 values are 128 MiB: large enough for the matrix product, small enough to pass by.
 _BLOCK_ROWS = 8192
-# Half precision changes the length of a feature by up to 1 part in 2,048, so only the exact score decides between
-# scores this close; equal ones are ordered by path.
-_ROUNDING = 1e-3
+# What a dot product of 4,096 values in single precision may be off by, with room to spare: between scores this
+# close only the one in double precision decides; equal ones are ordered by path.
+_ROUNDING = 1e-5
+# Of more equal scores than this, any may be shown.
+_MOST_TIES = 2000
 
 # Which rows of each segment are live: segment id to name and ascending rows.
 _Live = dict[int, tuple[str, npt.NDArray[np.int64]]]
@@ -29,6 +31,8 @@ class ExactRanker:
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
         self._known: tuple[int, _Live] = (-1, {})
+        # Half precision changes a feature's length a little. 4 bytes an image, measured at the first search.
+        self._lengths: dict[str, npt.NDArray[np.float32]] = {}
 
     def search(self, query: Query, k: int, *, folder: str | None = None, min_score: float | None = None) -> list[Match]:
         """See `Ranker.search`.
@@ -63,6 +67,8 @@ class ExactRanker:
             # Read once more if the catalog changed meanwhile: the parts would not fit each other.
             known = generation
             self._known = (generation, live)
+            names = {name for name, _ in live.values()}
+            self._lengths = {name: lengths for name, lengths in self._lengths.items() if name in names}
         return live
 
     def _candidates(self, folder: str | None, live: _Live) -> dict[int, npt.NDArray[np.int64]]:
@@ -80,20 +86,33 @@ class ExactRanker:
         scores: list[npt.NDArray[np.float32]] = []
         places: list[npt.NDArray[np.int64]] = []
         for segment_id, rows in self._candidates(folder, live).items():
-            features = self._segment(live, segment_id).features
+            segment = self._segment(live, segment_id)
+            features, lengths = segment.features, self._lengths_of(segment)
             for start in range(0, len(rows), _BLOCK_ROWS):
                 block = rows[start : start + _BLOCK_ROWS]
                 contiguous = block[-1] - block[0] == len(block) - 1
                 part = features[block[0] : block[-1] + 1] if contiguous else features[block]
-                similarity = part.astype(np.float32) @ query
+                similarity = (part.astype(np.float32) @ query) / lengths[block]
                 top = _top(similarity, k)
                 scores.append(similarity[top])
                 places.append(np.column_stack([np.full(len(top), segment_id, np.int64), block[top]]))
         if not scores:
             return []
         everything = np.concatenate(places)
-        order = _top(np.concatenate(scores), k)
+        order = _top(np.concatenate(scores), k)[: k + _MOST_TIES]
         return [(int(segment_id), int(row)) for segment_id, row in everything[order]]
+
+    def _lengths_of(self, segment: Segment) -> npt.NDArray[np.float32]:
+        """The length of each stored feature of a segment, (n) float32; 1 for one that is all zero."""
+        lengths = self._lengths.get(segment.name)
+        if lengths is None:
+            lengths = np.ones(segment.count, np.float32)
+            for start in range(0, segment.count, _BLOCK_ROWS):
+                part = segment.features[start : start + _BLOCK_ROWS].astype(np.float32)
+                lengths[start : start + len(part)] = np.linalg.norm(part, axis=1)
+            lengths[lengths == 0] = 1
+            self._lengths[segment.name] = lengths
+        return lengths
 
     def _match(self, query: Query, live: _Live, segment_id: int, row: int) -> Match | None:
         entry = self._store.catalog.by_row(segment_id, row)
@@ -120,8 +139,9 @@ def exact_match(query: Query, feature: npt.NDArray[np.float16], entry: CatalogEn
 
 
 def _top(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
-    """Positions of the `k` highest scores and of those that rounding may have put below them, in no order."""
-    if len(scores) <= k:
-        return np.arange(len(scores), dtype=np.int64)
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= last - _ROUNDING).astype(np.int64)
+    """Positions of the `k` highest scores and of those that rounding may have put below them, best first."""
+    close = np.arange(len(scores))
+    if len(scores) > k:
+        last = np.partition(scores, len(scores) - k)[len(scores) - k]
+        close = np.flatnonzero(scores >= last - _ROUNDING)
+    return close[np.argsort(-scores[close], kind="stable")].astype(np.int64)
