@@ -18,7 +18,8 @@ RUN python -m compileall -q /app
 # The console script that `pip install` would write; the project itself is not a package of the image.
 FROM base AS empty-venv
 RUN python -m venv --without-pip /opt/venv \
-    && printf '#!/opt/venv/bin/python\nimport sys\nfrom common.cli import main\nsys.exit(main())\n' > /opt/venv/bin/imagesearch \
+    && printf '#!/opt/venv/bin/python\nimport sys\nfrom common.cli import main\nsys.exit(main())\n' \
+        > /opt/venv/bin/imagesearch \
     && chmod 755 /opt/venv/bin/imagesearch
 
 
@@ -59,8 +60,8 @@ COPY requirements/worker.txt /tmp/requirements.txt
 # TensorFlow's C++ headers and libclang are for building extensions of it: 350 MB that nothing reads here.
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check --only-binary :all: \
         --require-hashes -r /tmp/requirements.txt \
-    && find /opt/venv -type d \( -name tests -o -path '*/site-packages/tensorflow/include' -o -path '*/site-packages/clang' \) \
-        -prune -exec rm -r {} +
+    && rm -r /opt/venv/lib/python3.11/site-packages/tensorflow/include /opt/venv/lib/python3.11/site-packages/clang \
+    && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 
 FROM runtime AS worker
 COPY --from=worker-packages /opt/venv /opt/venv
