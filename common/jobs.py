@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from common import presence
 from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH, make_celery
-from common.errors import RedisUnavailable
+from common.errors import JobStateConflict, RedisUnavailable, UnknownJob
+from common.journal import JobJournal
 from common.library import Library
 from common.messages import FileError, IndexJob, QueueLengths, SearchQuery, SearchResult, WorkerInfo
 from common.progress import JobBoard
 from common.redis_client import connect, public_url, reported
 from common.searches import SearchBoard
 from common.settings import Settings
+
+# What a resumed job sends at once; its workers send the rest.
+RESUME_WINDOW = 4
 
 
 class Client:
@@ -26,6 +32,7 @@ class Client:
         self.redis: redis.Redis = connect(settings)
         self._celery: Celery = make_celery(settings)
         self._jobs = JobBoard(self.redis)
+        self._journal = JobJournal(settings.data_dir)
         self._searches = SearchBoard(
             self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
         )
@@ -52,8 +59,13 @@ class Client:
         with reported(self.settings):
             return self._searches.result(search_id, wait_seconds)
 
-    def submit_index_job(self, folder: str) -> IndexJob:
+    def submit_index_job(self, folder: str, *, allow_empty: bool = False) -> IndexJob:
         """Enqueues the indexing of a folder, given as a public path or an absolute path under a root.
+
+        Args:
+            folder: The folder.
+            allow_empty: Whether to take out all its images if it holds no pictures any more; refused otherwise,
+                because an unmounted disk looks the same.
 
         Raises:
             OutsideLibrary: The folder is under no library root.
@@ -63,10 +75,7 @@ class Client:
         # A client's host need not mount the library: then only the workers can tell.
         if self.library.is_mounted(location.root):
             self.library.resolve_folder(location)
-        with reported(self.settings):
-            job = self._jobs.create(location.public)
-        self._send(SCAN, job.id)
-        return job
+        return self._submit(location.public, allow_empty=allow_empty)
 
     def job(self, job_id: str) -> IndexJob:
         """The state of a job.
@@ -75,12 +84,18 @@ class Client:
             UnknownJob: There is none of this id.
         """
         with reported(self.settings):
-            return self._jobs.get(job_id)
+            try:
+                return self._jobs.get(job_id)
+            except UnknownJob:
+                interrupted = self._journal.find(job_id)
+                if interrupted is None:
+                    raise
+                return interrupted
 
     def jobs(self) -> list[IndexJob]:
-        """The latest jobs, newest first."""
+        """The latest jobs, newest first; those that Redis has lost are shown as interrupted."""
         with reported(self.settings):
-            return self._jobs.latest()
+            return self._journal.interrupted(self._jobs.is_known) + self._jobs.latest()
 
     def job_errors(self, job_id: str) -> list[FileError]:
         """The files of a job that failed."""
@@ -101,8 +116,36 @@ class Client:
         """Goes on with a paused job."""
         with reported(self.settings):
             job = self._jobs.control(job_id, "resumed")
-            for batch in self._jobs.take_parked(job_id):
+            for batch in self._jobs.work.hand_out(job_id, RESUME_WINDOW):
                 self._send(INDEX_BATCH, job_id, batch)
+        return job
+
+    def retry_job(self, job_id: str) -> IndexJob:
+        """Tries the failed files of a job again, as a new job.
+
+        Raises:
+            UnknownJob: There is none of this id.
+            JobStateConflict: No file of it failed.
+        """
+        with reported(self.settings):
+            job = self._jobs.get(job_id)
+            paths = [error.path for error in self._jobs.errors(job_id)]
+        if not paths:
+            raise JobStateConflict(job_id, "without failed files", "retried")
+        return self._submit(job.folder, paths=paths)
+
+    def submit_paths_job(self, folder: str, paths: Sequence[str]) -> IndexJob:
+        """Enqueues the indexing of single files, given as public paths, whatever else their folder holds.
+
+        Raises:
+            OutsideLibrary: A path is under no library root.
+        """
+        return self._submit(self.library.locate(folder).public, paths=[self.library.locate(p).public for p in paths])
+
+    def _submit(self, folder: str, *, paths: Sequence[str] | None = None, allow_empty: bool = False) -> IndexJob:
+        with reported(self.settings):
+            job = self._jobs.create(folder, paths=paths, allow_empty=allow_empty)
+        self._send(SCAN, job.id)
         return job
 
     def workers(self) -> list[WorkerInfo]:

@@ -49,12 +49,20 @@ class PresenceReporter:
         client: Redis.
         queues: The queues this process serves.
         facts: Gives the changing fields of `WorkerInfo` (state, model, …) at each report.
+        tick: Called after each report, in the same thread.
     """
 
-    def __init__(self, client: redis.Redis, queues: list[str], facts: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        queues: list[str],
+        facts: Callable[[], dict[str, Any]],
+        tick: Callable[[], None] | None = None,
+    ) -> None:
         self._redis = client
         self._queues = queues
         self._facts = facts
+        self._tick = tick
         self._stop = threading.Event()
         self.name = f"{'+'.join(queues)}@{socket.gethostname()}:{os.getpid()}"
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
@@ -87,4 +95,6 @@ class PresenceReporter:
         while not self._stop.is_set():
             with suppress(redis.RedisError):  # Redis is away; the next report tries again
                 self.report()
+                if self._tick is not None:
+                    self._tick()
             self._stop.wait(REPORT_SECONDS)

@@ -10,8 +10,9 @@ batches of an older plan no longer count.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ import redis
 from common.errors import JobStateConflict, UnknownJob
 from common.messages import FINAL_JOB_STATES, FileError, IndexJob, JobState
 from common.redis_client import key
+from common.worklist import WorkList
 
 KEEP_FINISHED_SECONDS = 30 * 24 * 3600
 RATE_WINDOW_SECONDS = 60.0
@@ -70,6 +72,21 @@ redis.call('HSET', KEYS[1], 'phase', 'running', 'scanned', '1')
 return settle(KEYS[1], ARGV[2])
 """
 )
+# KEYS: job. ARGV: action, now. Returns the state that does not allow it, or an empty text.
+_CONTROL = """
+local v = redis.call('HMGET', KEYS[1], 'phase', 'control')
+if not v[1] then return false end
+if v[1] ~= 'scanning' and v[1] ~= 'running' then return v[1] end
+if ARGV[1] == 'resumed' then
+  if v[2] ~= 'paused' then return v[1] end
+  redis.call('HSET', KEYS[1], 'control', '')
+elseif ARGV[1] == 'paused' then
+  redis.call('HSET', KEYS[1], 'control', 'paused')
+else
+  redis.call('HSET', KEYS[1], 'phase', 'cancelled', 'control', '', 'finished_at', ARGV[2])
+end
+return ''
+"""
 _COUNTERS = ("found", "unchanged", "duplicates", "total", "done", "failed", "removed")
 
 
@@ -86,18 +103,29 @@ class JobBoard:
         self._add = client.register_script(_ADD)
         self._finish_batch = client.register_script(_FINISH_BATCH)
         self._finish_scan = client.register_script(_FINISH_SCAN)
+        self._control = client.register_script(_CONTROL)
+        self.work = WorkList(client)
 
     # --- clients -------------------------------------------------------------------------------------------
 
-    def create(self, folder: str) -> IndexJob:
-        """Makes a new job in state `scanning`; `folder` is a public path."""
+    def create(self, folder: str, *, paths: Sequence[str] | None = None, allow_empty: bool = False) -> IndexJob:
+        """Makes a new job in state `scanning`.
+
+        Args:
+            folder: A public path.
+            paths: Public paths of files: the job is about these alone, whatever else the folder holds.
+            allow_empty: Whether to take out all images of a folder that holds no pictures any more.
+        """
         job_id, now = new_job_id(), time.time()
         fields: dict[Any, Any] = {"folder": folder, "phase": "scanning", "control": "", "plan": 0, "scanned": 0}
-        fields |= {"started_at": now, **dict.fromkeys(_COUNTERS, 0)}
+        fields |= {"started_at": now, "allow_empty": int(allow_empty), **dict.fromkeys(_COUNTERS, 0)}
         with self._redis.pipeline() as pipe:
             pipe.hset(_job(job_id), mapping=fields)
+            if paths is not None:
+                pipe.set(_job(job_id, "paths"), json.dumps(list(paths)))
             pipe.zadd(key("jobs"), {job_id: now})
             pipe.execute()
+        self.work.open_scan(job_id)
         return self.get(job_id)
 
     def get(self, job_id: str) -> IndexJob:
@@ -114,6 +142,10 @@ class JobBoard:
         if not fields:
             raise UnknownJob(job_id)
         return _view(job_id, _decode(fields), [int(value) for value in partial], samples)
+
+    def is_known(self, job_id: str) -> bool:
+        """Whether Redis has the job."""
+        return bool(self._redis.exists(_job(job_id)))
 
     def latest(self, limit: int = 100) -> list[IndexJob]:
         """The latest jobs, newest first."""
@@ -138,14 +170,13 @@ class JobBoard:
             UnknownJob: There is none of this id.
             JobStateConflict: The job has ended, or is not paused.
         """
-        state = self.get(job_id).state
-        if state in FINAL_JOB_STATES or (action == "resumed" and state != "paused"):
-            raise JobStateConflict(job_id, state, action)
+        before = self._control(keys=[_job(job_id)], args=[action, time.time()])
+        if before is None:
+            raise UnknownJob(job_id)
+        if before:
+            raise JobStateConflict(job_id, before.decode(), action)
         if action == "cancelled":
-            self._redis.hset(_job(job_id), mapping={"phase": "cancelled", "control": "", "finished_at": time.time()})
             self._expire(job_id)
-        else:
-            self._redis.hset(_job(job_id), "control", "paused" if action == "paused" else "")
         return self.get(job_id)
 
     # --- workers -------------------------------------------------------------------------------------------
@@ -155,8 +186,16 @@ class JobBoard:
         with self._redis.pipeline() as pipe:
             pipe.hincrby(_job(job_id), "plan", 1)
             pipe.hset(_job(job_id), mapping={"phase": "scanning", "scanned": 0, **dict.fromkeys(_COUNTERS, 0)})
-            pipe.delete(*(_job(job_id, part) for part in ("errors", "partial", "batches", "parked", "samples")))
-            return int(pipe.execute()[0])
+            pipe.delete(*(_job(job_id, part) for part in ("errors", "partial", "batches", "samples")))
+            plan = int(pipe.execute()[0])
+        self.work.clear_batches(job_id)
+        return plan
+
+    def options(self, job_id: str) -> tuple[list[str] | None, bool]:
+        """What the job was created with: the paths it is about, if it is not a whole folder, and `allow_empty`."""
+        paths = cast("bytes | None", self._redis.get(_job(job_id, "paths")))
+        allow_empty = cast("bytes | None", self._redis.hget(_job(job_id), "allow_empty"))
+        return (json.loads(paths) if paths is not None else None), allow_empty == b"1"
 
     def current_plan(self, job_id: str) -> int | None:
         """The number of the plan that counts, or None if the job is unknown."""
@@ -208,8 +247,9 @@ class JobBoard:
 
     def report_partial(self, job_id: str, batch: str, files: int) -> None:
         """Shows how many files of a running batch are through."""
-        self._redis.hset(_job(job_id, "partial"), batch, files)
-        self._sample(job_id)
+        if self.is_known(job_id):  # else Redis has lost it
+            self._redis.hset(_job(job_id, "partial"), batch, files)
+            self._sample(job_id)
 
     def finish_batch(
         self, job_id: str, plan: int, batch: str, *, done: int, failed: Mapping[str, str], duplicates: int
@@ -220,19 +260,11 @@ class JobBoard:
             keys=[_job(job_id), _job(job_id, "batches"), _job(job_id, "partial"), _job(job_id, "errors")],
             args=[plan, batch, time.time(), done, len(failed), duplicates, *pairs],
         )
-        self._sample(job_id)
+        if outcome == 1:
+            self._sample(job_id)
         if outcome == 2:
             self._expire(job_id)
         return bool(outcome == 2)
-
-    def park(self, job_id: str, batch: str) -> None:
-        """Puts a batch of a paused job aside until it is resumed."""
-        self._redis.sadd(_job(job_id, "parked"), batch)
-
-    def take_parked(self, job_id: str) -> Iterable[str]:
-        """Takes the batches that were put aside, each exactly once."""
-        while batch := cast("bytes | None", self._redis.spop(_job(job_id, "parked"))):
-            yield batch.decode()
 
     def fail(self, job_id: str, reason: str) -> None:
         """Ends the whole job with an error, unless it has ended already."""
@@ -254,7 +286,7 @@ class JobBoard:
         with self._redis.pipeline() as pipe:
             for name in (_job(job_id), _job(job_id, "errors")):
                 pipe.expire(name, KEEP_FINISHED_SECONDS)
-            pipe.delete(*(_job(job_id, part) for part in ("partial", "parked")))
+            pipe.delete(*(_job(job_id, part) for part in ("partial", "paths")))
             pipe.expire(_job(job_id, "batches"), KEEP_FINISHED_SECONDS)
             pipe.expire(_job(job_id, "samples"), KEEP_FINISHED_SECONDS)
             pipe.execute()

@@ -43,6 +43,7 @@ def _setup_logging(**_: Any) -> None:
 @signals.worker_init.connect(weak=False)
 def _prepare(**_: Any) -> None:
     """In the main process, before it takes tasks."""
+    _setup_logging()
     try:
         if {QUERY, BULK} & set(queues()):
             wait = os.environ.get("IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS") == "1"

@@ -1,63 +1,190 @@
-"""One delivery of one batch: decides whether it is still wanted, runs it, and counts it once."""
+"""The work of a job in one worker process: its scan, its batches, and what keeps them going when others die."""
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
+import threading
 
-from common.celery_app import COMPACT, INDEX_BATCH
-from common.errors import UnknownJob
-from workers.planning import PlanFolder
+import redis
+
+from common.celery_app import COMPACT, INDEX_BATCH, SCAN
+from common.errors import ImageSearchError, UnknownJob
+from common.journal import JobJournal
+from common.messages import FINAL_JOB_STATES
+from common.redis_client import key
+from common.worklist import SCAN_ITEM
+from workers.indexing import BatchOutcome
+from workers.plan_folder import PlanFolder
 from workers.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 # A job that leaves this many segments behind asks for a compaction.
 COMPACT_FROM_SEGMENTS = 16
+# A batch that ended a worker is cut into so many parts, until the guilty file is alone.
+SPLIT_INTO = 8
+# A single file that ended so many workers is given up; one or two of them may have died of something else.
+MAX_ATTEMPTS_ALONE = 3
+MAX_SCANS = 5
+# Batches of one job that are under way at a time, for each bulk worker: small, so that jobs share the workers.
+WINDOW_PER_WORKER = 2
+MIN_WINDOW = 4
 
 
 def run_batch(worker: Runtime, job_id: str, batch: str) -> None:
-    """Runs a batch unless it was done, its plan was replaced, or its job was cancelled; parks it if paused."""
-    board = worker.jobs
-    plan = int(batch.split("-")[0])
-    try:
-        job = board.get(job_id)
-    except UnknownJob:
-        logger.warning("batch %s of job %s is dropped: Redis has lost the job", batch, job_id)
-        return
+    """Runs a batch, unless it is finished, held by another worker, or not wanted any more."""
+    with worker.leased(job_id, batch) as attempt:
+        if not attempt:
+            return
+        try:
+            ended = _run_batch(worker, job_id, batch, attempt)
+        except UnknownJob:
+            logger.warning("batch %s of job %s: Redis has lost the job", batch, job_id)
+            return
+    if ended:
+        end_job(worker, job_id)
+    else:
+        hand_out(worker, job_id)
+
+
+def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
+    """Returns whether this batch ended the job."""
+    board, plan = worker.jobs, int(batch.split("-")[0])
     if board.current_plan(job_id) != plan or board.batch_is_finished(job_id, batch):
-        return
-    if job.state == "paused":
-        _park(worker, job_id, batch)
-        return
+        return False
     folder = PlanFolder(worker.settings.data_dir, job_id)
     paths = folder.read(batch)
-    if job.state not in {"scanning", "running"}:
-        folder.remove(batch)
-        return
     if paths is None:
-        if board.batch_is_finished(job_id, batch):
-            return  # by another delivery, since we looked
-        board.fail(job_id, f"The plan of batch {batch} is gone from the data folder. Index the folder again.")
-        return
-    outcome = worker.indexer.run(
-        f"{job_id}-{batch}",
-        paths,
-        board.sequence(job_id, 0),
-        lambda files: board.report_partial(job_id, batch, files),
-    )
+        if not board.batch_is_finished(job_id, batch):
+            board.fail(job_id, f"The plan of batch {batch} is gone from the data folder. Index the folder again.")
+        return False
+    if attempt > 1 and len(paths) > 1:
+        outcome = _split(worker, job_id, batch, paths)
+    elif attempt > MAX_ATTEMPTS_ALONE:
+        reason = f"It ended {attempt - 1} workers that were decoding or embedding it; it was given up."
+        outcome = BatchOutcome(failed={paths[0]: reason})
+    else:
+        name = f"{job_id}-{batch}"
+        sequence = board.sequence(job_id, 0)
+        outcome = worker.indexer.run(name, paths, sequence, lambda files: board.report_partial(job_id, batch, files))
     ended = board.finish_batch(
         job_id, plan, batch, done=outcome.done, failed=outcome.failed, duplicates=outcome.duplicates
     )
     folder.remove(batch)
-    if ended:
-        folder.clear()
-        if len(worker.store.catalog.segments()) >= COMPACT_FROM_SEGMENTS:
-            worker.send(COMPACT)
+    return ended
 
 
-def _park(worker: Runtime, job_id: str, batch: str) -> None:
-    worker.jobs.park(job_id, batch)
-    if worker.jobs.get(job_id).state != "paused":
-        # It was resumed between our look and the parking: nobody else would come for this batch.
-        for parked in worker.jobs.take_parked(job_id):
-            worker.send(INDEX_BATCH, job_id, parked)
+def _split(worker: Runtime, job_id: str, batch: str, paths: list[str]) -> BatchOutcome:
+    """Replaces a batch by smaller ones. Nothing is counted for itself."""
+    logger.warning("batch %s of job %s ended its worker: it is split", batch, job_id)
+    size = -(-len(paths) // SPLIT_INTO)
+    folder = PlanFolder(worker.settings.data_dir, job_id)
+    names = []
+    for number, start in enumerate(range(0, len(paths), size)):
+        names.append(f"{batch}-{number}")
+        folder.write(names[-1], paths[start : start + size])
+    worker.jobs.work.add(job_id, names)
+    return BatchOutcome()
+
+
+def start_scan(worker: Runtime, job_id: str) -> None:
+    """Scans the folder of a job in a thread, so that its first batches need not wait for the end of the scan."""
+    threading.Thread(target=_scan, args=(worker, job_id), name=f"scan-{job_id}", daemon=True).start()
+
+
+def _scan(worker: Runtime, job_id: str) -> None:
+    attempt = 0
+    try:
+        with worker.leased(job_id, SCAN_ITEM) as attempt:
+            if attempt:
+                _plan(worker, job_id)
+    except (OSError, redis.RedisError) as error:
+        logger.warning("the scan of job %s was interrupted: %s", job_id, error)
+        if attempt >= MAX_SCANS:
+            fail_job(worker, job_id, f"The scan failed {attempt} times: {error}")
+        else:
+            worker.send(SCAN, job_id, after_seconds=2.0 * max(1, attempt))
+    except Exception as error:
+        logger.exception("the scan of job %s failed", job_id)
+        fail_job(worker, job_id, f"The scan failed: {error}")
+
+
+def _plan(worker: Runtime, job_id: str) -> None:
+    try:
+        if worker.planner().plan(job_id, worker.batch_size()):
+            end_job(worker, job_id)
+    except UnknownJob:
+        logger.warning("job %s is unknown: Redis has lost it", job_id)
+    except ImageSearchError as error:
+        fail_job(worker, job_id, str(error))
+
+
+def hand_out(worker: Runtime, job_id: str) -> None:
+    """Sends the next batches of a job to the queue, as far as its share of the workers allows."""
+    window = max(MIN_WINDOW, WINDOW_PER_WORKER * worker.bulk_workers())
+    for batch in worker.jobs.work.hand_out(job_id, window):
+        worker.send(INDEX_BATCH, job_id, batch)
+
+
+def fail_job(worker: Runtime, job_id: str, reason: str) -> None:
+    """Ends a job with an error."""
+    try:
+        worker.jobs.fail(job_id, reason)
+    except UnknownJob:
+        logger.warning("job %s, which Redis has lost, failed: %s", job_id, reason)
+    end_job(worker, job_id)
+
+
+def end_job(worker: Runtime, job_id: str) -> None:
+    """Clears up behind a job that has ended."""
+    _forget(worker, job_id)
+    if len(worker.store.catalog.segments()) >= COMPACT_FROM_SEGMENTS:
+        worker.send(COMPACT)
+
+
+def _forget(worker: Runtime, job_id: str) -> None:
+    worker.jobs.work.end(job_id)
+    JobJournal(worker.settings.data_dir).end(job_id)
+
+
+def keep_going(worker: Runtime) -> None:
+    """Finds work whose worker has died or whose message was lost, and sends it again. Called every few seconds."""
+    work = worker.jobs.work
+    jobs = work.active_jobs()
+    for job_id in jobs:
+        _release_dead_neighbours(worker, job_id)
+    if not worker.redis.set(key("keeper"), worker.presence.name, nx=True, ex=3):
+        return  # another worker does the rest
+    queue_is_empty = worker.redis.llen("bulk") == 0
+    for job_id in jobs:
+        try:
+            if worker.jobs.get(job_id).state in FINAL_JOB_STATES:
+                _forget(worker, job_id)  # cancelled, or its last worker died before it could
+                continue
+        except UnknownJob:
+            work.end(job_id)
+            continue
+        for item in work.overdue(job_id, queue_is_empty=queue_is_empty):
+            logger.warning("%s of job %s is sent again", item, job_id)
+            worker.send(SCAN, job_id) if item == SCAN_ITEM else worker.send(INDEX_BATCH, job_id, item)
+        hand_out(worker, job_id)
+
+
+def _release_dead_neighbours(worker: Runtime, job_id: str) -> None:
+    """Lets go of what processes of this host held that are not there any more: sooner than their leases end."""
+    for item, holder in worker.jobs.work.holders(job_id).items():
+        host, _, pid = holder.rpartition("@")[2].rpartition(":")
+        if host == socket.gethostname() and pid.isdigit() and not _is_alive(int(pid)):
+            worker.jobs.work.expire(job_id, item, holder)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -35,6 +35,8 @@ class FailedFile:
 
     public_path: str
     error: str
+    is_lasting: bool = True
+    """Whether the file itself is at fault, or gone: what was stored of an earlier version no longer counts."""
 
 
 class FileReader:
@@ -75,9 +77,9 @@ class FileReader:
         except FileNotFoundError:
             return FailedFile(public_path, "The file was removed before it could be read.")
         except OSError as error:
-            return FailedFile(public_path, f"The file cannot be read: {error.strerror or error}")
+            return FailedFile(public_path, f"The file cannot be read: {error.strerror or error}", is_lasting=False)
         except MemoryError:
-            return FailedFile(public_path, "The picture needs more memory than this worker has.")
+            return FailedFile(public_path, "The picture needs more memory than this worker has.", is_lasting=False)
 
     def _read(self, public_path: str) -> ReadFile:
         path = self._library.resolve(Location.parse(public_path))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.library import Location
-from common.store import FeatureStore, ImageRecord, StoredContent
+from common.store import FeatureStore, ImageRecord, StoredContent, Tombstone
 from workers.decoding import FailedFile, FileReader, ReadFile
 from workers.extractor import BATCH_SIZES, FeatureExtractor
 
@@ -34,6 +34,7 @@ class _Rows:
     features: list[npt.NDArray[Any]] = field(default_factory=list)
     thumbnails: list[bytes] = field(default_factory=list)
     by_hash: dict[bytes, int] = field(default_factory=dict)
+    tombstones: list[Tombstone] = field(default_factory=list)
 
     def add(self, record: ImageRecord, feature: npt.NDArray[Any], thumbnail: bytes) -> None:
         self.by_hash.setdefault(record.content_hash, len(self.records))
@@ -80,7 +81,7 @@ class BatchIndexer:
         rows, outcome, waiting = _Rows(), BatchOutcome(), list[ReadFile]()
         for number, item in enumerate(self._reader.read_ahead(public_paths), start=1):
             if isinstance(item, FailedFile):
-                outcome.failed[item.public_path] = item.error
+                self._fail(item, rows, sequence, outcome)
             else:
                 waiting.append(item)
             if sum(file.image is not None for file in waiting) >= BATCH_SIZES[-1]:
@@ -116,7 +117,7 @@ class BatchIndexer:
             # It was stored when the file was read, and its segment has been compacted away since.
             again = self._reader.read(file.public_path)
             if isinstance(again, FailedFile):
-                outcome.failed[again.public_path] = again.error
+                self._fail(again, rows, sequence, outcome)
             else:
                 self._embed([again], rows, sequence, outcome)
             return
@@ -124,14 +125,20 @@ class BatchIndexer:
         outcome.done += 1
         outcome.duplicates += 1
 
+    def _fail(self, file: FailedFile, rows: _Rows, sequence: int, outcome: BatchOutcome) -> None:
+        outcome.failed[file.public_path] = file.error
+        if file.is_lasting and self._store.catalog.by_path(file.public_path) is not None:
+            rows.tombstones.append(Tombstone(file.public_path, sequence))
+
     def _publish(self, name: str, rows: _Rows) -> None:
-        if rows.records:
+        if rows.records or rows.tombstones:
             self._store.publish(
                 name,
                 precision=self._extractor.precision,
                 records=rows.records,
-                features=np.stack(rows.features),
+                features=np.stack(rows.features) if rows.records else None,
                 thumbnails=rows.thumbnails,
+                tombstones=rows.tombstones,
             )
 
 

@@ -1,4 +1,4 @@
-"""Compares a scan with the catalog, and cuts what is to be done into batches.
+"""Plans an index job: finds what is to be done and cuts it into batches.
 
 The lists of files lie in the data folder, not in Redis: a message is only the name of a batch, so a million files
 cost Redis next to nothing.
@@ -6,107 +6,27 @@ cost Redis next to nothing.
 
 from __future__ import annotations
 
-import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import LibraryError
-from common.files import write_atomically
+from common.journal import JobJournal
 from common.library import Library, Location
-from common.messages import FINAL_JOB_STATES
+from common.messages import FINAL_JOB_STATES, IndexJob
 from common.progress import JobBoard
-from common.store import CatalogEntry, FeatureStore, Tombstone
-from workers.scanning import FoundFile, ScanProblem, scan
+from common.store import FeatureStore, Tombstone
+from workers.comparing import Change, FoundFile, Gone, ScanProblem, compare, compare_paths
+from workers.plan_folder import PlanFolder
+from workers.scanning import scan
 
 logger = logging.getLogger(__name__)
 
-# The rate assumed before any worker has measured its own, in images a second.
-ASSUMED_RATE = 8.0
-MIN_BATCH, MAX_BATCH = 16, 2048
 # The first batch of a job goes out after this time even if it is small: nobody should wait for a long scan.
 FIRST_BATCH_SECONDS = 2.0
 _FLUSH_EVERY = 500
-
-
-class PlanFolder:
-    """The batches of a job as files in the data folder."""
-
-    def __init__(self, data_dir: Path, job_id: str) -> None:
-        self._path = data_dir / "jobs" / job_id
-
-    def write(self, batch: str, paths: list[str]) -> None:
-        """Stores the public paths of a batch."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path / f"{batch}.json", json.dumps(paths).encode())
-
-    def read(self, batch: str) -> list[str] | None:
-        """The public paths of a batch, or None if it was done and removed."""
-        try:
-            paths: list[str] = json.loads((self._path / f"{batch}.json").read_bytes())
-        except FileNotFoundError:
-            return None
-        return paths
-
-    def remove(self, batch: str) -> None:
-        """Forgets a batch that is done."""
-        (self._path / f"{batch}.json").unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Forgets the whole job."""
-        shutil.rmtree(self._path, ignore_errors=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """An image of the catalog whose file is not there any more."""
-
-    entry: CatalogEntry
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """A file that the store holds with the same size and time."""
-
-    entry: CatalogEntry
-
-
-Change = FoundFile | ScanProblem | Gone | Unchanged
-
-
-def compare(found: Iterator[FoundFile | ScanProblem], stored: Iterator[CatalogEntry]) -> Iterator[Change]:
-    """Merges a scan with the catalog; both must be in the byte order of their public paths.
-
-    Yields:
-        `FoundFile` for what is new or changed, `Unchanged`, `Gone`, and every `ScanProblem` as it comes. What lies
-        below a folder that cannot be read is not taken for gone.
-    """
-    entry = next(stored, None)
-    unreadable: tuple[str, ...] = ()
-    for item in found:
-        key = item.public_path.encode()
-        while entry is not None and entry.path.encode() < key:
-            if not entry.path.startswith(unreadable or ("\0",)):
-                yield Gone(entry)
-            entry = next(stored, None)
-        match = entry if entry is not None and entry.path == item.public_path else None
-        if match is not None:
-            entry = next(stored, None)
-        if isinstance(item, ScanProblem):
-            if item.is_folder:
-                unreadable = (f"{item.public_path}/",)
-            yield item
-        elif match is not None and (match.record.size, match.record.mtime_ns) == (item.size, item.mtime_ns):
-            yield Unchanged(match)
-        else:
-            yield item
-    while entry is not None:
-        if not entry.path.startswith(unreadable or ("\0",)):
-            yield Gone(entry)
-        entry = next(stored, None)
 
 
 class _PlanEnded(Exception):
@@ -164,20 +84,21 @@ class Planner:
         if job.state in FINAL_JOB_STATES:
             return False
         try:
-            return self._plan(job_id, job.folder, batch_size)
+            return self._plan(job, batch_size)
         except _PlanEnded:
             logger.info("the scan of job %s stops: the job was cancelled or is scanned anew", job_id)
             return False
 
-    def _plan(self, job_id: str, folder: str, batch_size: int) -> bool:
-        location = Location.parse(folder)
+    def _plan(self, job: IndexJob, batch_size: int) -> bool:
+        job_id = job.id
+        paths, allow_empty = self._board.options(job_id)
+        self._note(job)
         plan = self._board.start_plan(job_id)
         sequence = self._board.sequence(job_id, self._store.next_sequence())
         writer = _BatchWriter(self, job_id, plan, batch_size)
         tally = _Tally()
         tombstones: list[Tombstone] = []
-        stored = self._store.catalog.below(location.public)
-        for change in compare(scan(self._library, location), stored):
+        for change in self._changes(job.folder, paths):
             self._take(change, sequence, tally, writer, tombstones)
             if tally.changes >= _FLUSH_EVERY or writer.is_due():
                 writer.flush_if_due()
@@ -185,13 +106,25 @@ class Planner:
         writer.finish()
         self._report(job_id, plan, tally)
         found = self._board.get(job_id).found
-        if tombstones and found == 0:
+        if tombstones and found == 0 and paths is None and not allow_empty:
             raise LibraryError(
-                f"{folder} holds no pictures, but {len(tombstones)} of it are indexed. Is the disk mounted? "
-                "Nothing was removed."
+                f"{job.folder} holds no pictures, but {len(tombstones)} of it are indexed. Is the disk mounted? "
+                "Nothing was removed. If they are to go, say so: imagesearch index --allow-empty, or "
+                '"allow_empty": true in the API.'
             )
         self._bury(job_id, plan, tombstones)
         return self._board.finish_scan(job_id, plan)
+
+    def _note(self, job: IndexJob) -> None:
+        journal = JobJournal(self._data_dir)
+        journal.begin(job)
+        journal.supersede(job.folder, self._board.is_known)
+
+    def _changes(self, folder: str, paths: list[str] | None) -> Iterator[Change]:
+        if paths is not None:
+            return compare_paths(self._library, self._store, paths)
+        location = Location.parse(folder)
+        return compare(scan(self._library, location), self._store.catalog.below(location.public))
 
     def _take(
         self, change: Change, sequence: int, tally: _Tally, writer: _BatchWriter, tombstones: list[Tombstone]
@@ -255,8 +188,3 @@ class _BatchWriter:
         self._folder.write(batch, self._paths)
         self._paths = []
         self._planner._enqueue(self._job_id, batch)
-
-
-def batch_size(rate: float | None, seconds: float) -> int:
-    """How many files make a batch of `seconds` at `rate` images a second."""
-    return max(MIN_BATCH, min(MAX_BATCH, round((rate or ASSUMED_RATE) * seconds)))

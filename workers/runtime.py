@@ -10,10 +10,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from common.celery_app import BULK, INDEX_BATCH, QUERY, SCAN
+import redis
+
+from common.celery_app import BULK, QUERY
 from common.errors import WeightsUnavailable
 from common.library import Library
 from common.presence import PresenceReporter, live_workers
@@ -58,8 +62,9 @@ class Runtime:
         )
         self._lock = threading.Lock()
         self._busy = 0
+        self._leases: set[tuple[str, str]] = set()
         self._state: dict[str, Any] = {"state": "loading"}
-        self.presence = PresenceReporter(self.redis, queues, self._facts)
+        self.presence = PresenceReporter(self.redis, queues, self._facts, self._tick)
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -73,6 +78,47 @@ class Runtime:
         self._state = {"state": "idle"}
         self.presence.report()
 
+    @contextmanager
+    def leased(self, job_id: str, item: str) -> Iterator[int]:
+        """Holds an item of work, renewing the lease, while the block runs.
+
+        Yields:
+            How often the item has been taken by now; 0 if it is not this process's to do. When the block ends the
+            item is done with; when it raises, the item is given back.
+        """
+        name = self.presence.name
+        attempt = self.jobs.work.claim(job_id, item, name)
+        if not attempt:
+            yield 0
+            return
+        with self._lock:
+            self._leases.add((job_id, item))
+        try:
+            yield attempt
+        except BaseException:
+            with suppress(redis.RedisError):
+                self.jobs.work.release(job_id, item, name)
+            raise
+        else:
+            self.jobs.work.close(job_id, item)
+        finally:
+            with self._lock:
+                self._leases.discard((job_id, item))
+
+    def _tick(self) -> None:
+        """Every few seconds, in the thread that reports presence: whatever happens, that must go on."""
+        try:
+            with self._lock:
+                leases = list(self._leases)
+            for job_id, item in leases:
+                self.jobs.work.renew(job_id, item, self.presence.name)
+            if BULK in self.queues and self._state["state"] == "idle":
+                from workers.batches import keep_going
+
+                keep_going(self)
+        except Exception:
+            logger.warning("looking after the jobs failed, next try in a moment", exc_info=True)
+
     def busy(self, change: int) -> None:
         """Counts tasks that run in this process."""
         with self._lock:
@@ -80,7 +126,7 @@ class Runtime:
 
     def _facts(self) -> dict[str, Any]:
         facts = dict(self._state)
-        if self._busy and facts["state"] == "idle":
+        if (self._busy or self._leases) and facts["state"] == "idle":
             facts["state"] = "busy"
         extractor = self.__dict__.get("extractor")
         if extractor is not None:
@@ -155,23 +201,29 @@ class Runtime:
             store=self.store,
             library=self.library,
             data_dir=self.settings.data_dir,
-            enqueue=lambda job_id, batch: self.send(INDEX_BATCH, job_id, batch),
+            enqueue=self._enqueue,
         )
 
     def batch_size(self) -> int:
         """Files in a batch, from what the slowest bulk worker measured."""
-        from workers.planning import batch_size
+        from workers.plan_folder import batch_size
 
         rates = [w.images_per_second for w in live_workers(self.redis) if BULK in w.queues and w.images_per_second]
         return batch_size(min(rates, default=None), self.settings.batch_seconds)
 
-    def send(self, task: str, *args: str) -> None:
-        """Sends a follow-up task."""
-        self.celery.send_task(task, args=args)
+    def bulk_workers(self) -> int:
+        """How many bulk workers are alive."""
+        return sum(BULK in worker.queues for worker in live_workers(self.redis))
 
-    def rescan(self, job_id: str) -> None:
-        """Sends a job to be scanned."""
-        self.send(SCAN, job_id)
+    def send(self, task: str, *args: str, after_seconds: float | None = None) -> None:
+        """Sends a follow-up task."""
+        self.celery.send_task(task, args=args, countdown=after_seconds)
+
+    def _enqueue(self, job_id: str, batch: str) -> None:
+        from workers.batches import hand_out
+
+        self.jobs.work.add(job_id, [batch])
+        hand_out(self, job_id)
 
 
 def await_weights(settings: Settings, queues: list[str], *, wait: bool) -> WeightsStatus:

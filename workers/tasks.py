@@ -12,7 +12,7 @@ import redis
 from celery import Task, shared_task
 
 from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH
-from common.errors import ImageSearchError, UnknownJob, UnknownSearch
+from common.errors import UnknownSearch
 from workers.runtime import runtime
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ class JobTask(Task):  # type: ignore[misc]
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called when the retries are used up: the job must not look as if it were still running."""
-        runtime().jobs.fail(args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")
+        from workers.batches import fail_job
+
+        fail_job(runtime(), args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")
 
 
 @shared_task(name=SEARCH)
@@ -50,14 +52,10 @@ def search(search_id: str) -> None:
 
 @shared_task(name=SCAN, base=JobTask, **RELIABLE)
 def scan_folder(job_id: str) -> None:
-    """Scans the folder of a job and enqueues its batches."""
-    worker = runtime()
-    try:
-        worker.planner().plan(job_id, worker.batch_size())
-    except UnknownJob:
-        logger.warning("job %s is unknown: Redis has lost it", job_id)
-    except ImageSearchError as error:
-        worker.jobs.fail(job_id, str(error))
+    """Starts the scan of a job's folder."""
+    from workers.batches import start_scan
+
+    start_scan(runtime(), job_id)
 
 
 @shared_task(name=INDEX_BATCH, base=JobTask, **RELIABLE)

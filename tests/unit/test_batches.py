@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from common.store import FeatureStore
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, live
 from workers import batches
-from workers.batches import run_batch
-from workers.planning import PlanFolder
+from workers.batches import keep_going, run_batch
+from workers.plan_folder import PlanFolder
 from workers.runtime import Runtime
 
 
@@ -26,7 +28,7 @@ class Worker(Runtime):
         self.__dict__["extractor"] = FakeExtractor()
         self.sent: list[tuple[str, ...]] = []
 
-    def send(self, task: str, *args: str) -> None:
+    def send(self, task: str, *args: str, after_seconds: float | None = None) -> None:
         self.sent.append((task, *args))
 
     def plan(self, size: int = 4) -> tuple[str, list[str]]:
@@ -86,7 +88,9 @@ def test_a_batch_of_a_cancelled_job_is_dropped(worker: Worker) -> None:
     worker.jobs.control(job_id, "cancelled")
     run_batch(worker, job_id, names[0])
     assert worker.model.calls == []
-    assert PlanFolder(worker.settings.data_dir, job_id).read(names[0]) is None
+    keep_going(worker)
+    assert worker.jobs.work.active_jobs() == []
+    assert not (worker.settings.data_dir / "jobs" / job_id).exists()
 
 
 def test_a_batch_of_a_paused_job_waits_for_resume(worker: Worker) -> None:
@@ -96,22 +100,70 @@ def test_a_batch_of_a_paused_job_waits_for_resume(worker: Worker) -> None:
         run_batch(worker, job_id, name)
     assert worker.model.calls == []
     worker.jobs.control(job_id, "resumed")
-    assert sorted(worker.jobs.take_parked(job_id)) == names
+    assert sorted(worker.jobs.work.hand_out(job_id, 10)) == names
 
 
-def test_a_batch_parked_while_its_job_is_resumed_is_sent_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_ended_its_worker_is_split_until_the_guilty_file_is_alone(worker: Worker) -> None:
+    job_id, _ = worker.plan(size=100)
+    guilty, rounds = "photos/3.jpg", 0
+    waiting = [args[2] for args in worker.sent if args[0] == INDEX_BATCH]
+    while waiting:
+        rounds += 1
+        batch = waiting.pop(0)
+        paths = PlanFolder(worker.settings.data_dir, job_id).read(batch) or []
+        attempts = int(worker.redis.hget(f"imagesearch:job:{job_id}:attempts", batch) or 0)
+        is_deadly = guilty in paths and not (attempts >= 1 and len(paths) > 1) and attempts < 3
+        worker.sent.clear()
+        if is_deadly:
+            # What a worker that dies leaves behind: a lease that nobody renews.
+            assert worker.jobs.work.claim(job_id, batch, "bulk@elsewhere:1")
+            worker.jobs.work.expire(job_id, batch, "bulk@elsewhere:1")
+            worker.redis.delete("imagesearch:keeper")
+            keep_going(worker)
+        else:
+            run_batch(worker, job_id, batch)
+        waiting += [args[2] for args in worker.sent if args[0] == INDEX_BATCH]
+        assert rounds < 40
+    assert outcome(worker.jobs.get(job_id)) == ("done", 7, 5, 2)
+    errors = {error.path: error.error for error in worker.jobs.errors(job_id)}
+    assert errors.keys() == {"photos/bad.jpg", guilty}
+    assert "ended 3 workers" in errors[guilty]
+
+
+def test_a_batch_held_by_a_living_worker_is_left_alone(worker: Worker) -> None:
     job_id, names = worker.plan()
-    worker.jobs.control(job_id, "paused")
-    worker.sent.clear()
-    park = worker.jobs.park
-
-    def resume_first(job: str, batch: str) -> None:
-        worker.jobs.control(job, "resumed")
-        park(job, batch)
-
-    monkeypatch.setattr(worker.jobs, "park", resume_first)
+    assert worker.jobs.work.claim(job_id, names[0], "bulk@elsewhere:1") == 1
     run_batch(worker, job_id, names[0])
+    assert worker.model.calls == []
+    worker.sent.clear()
+    keep_going(worker)
+    assert worker.sent == []
+
+
+def test_what_a_dead_process_of_this_host_held_is_sent_again_at_once(worker: Worker) -> None:
+    job_id, names = worker.plan()
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert worker.jobs.work.claim(job_id, names[0], f"bulk@{socket.gethostname()}:{ended.pid}") == 1
+    worker.sent.clear()
+    keep_going(worker)
     assert worker.sent == [(INDEX_BATCH, job_id, names[0])]
+
+
+def test_a_failure_that_is_not_the_batch_s_fault_is_no_attempt(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, names = worker.plan()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(worker.store, "publish", full)
+            with pytest.raises(OSError, match="No space left"):
+                run_batch(worker, job_id, names[0])
+    for name in names:
+        run_batch(worker, job_id, name)
+    assert outcome(worker.jobs.get(job_id)) == ("done", 7, 6, 1)
 
 
 def test_a_plan_that_is_gone_fails_the_job_with_advice(worker: Worker) -> None:
@@ -121,21 +173,6 @@ def test_a_plan_that_is_gone_fails_the_job_with_advice(worker: Worker) -> None:
     job = worker.jobs.get(job_id)
     assert job.state == "failed"
     assert "Index the folder again" in (job.error or "")
-
-
-def test_two_deliveries_of_a_batch_at_once_do_not_fail_the_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_id, names = worker.plan()
-    read = PlanFolder.read
-
-    def read_after_the_other_finished(folder: PlanFolder, batch: str) -> list[str] | None:
-        monkeypatch.undo()
-        run_batch(worker, job_id, batch)
-        return read(folder, batch)
-
-    monkeypatch.setattr(PlanFolder, "read", read_after_the_other_finished)
-    for name in names:
-        run_batch(worker, job_id, name)
-    assert outcome(worker.jobs.get(job_id)) == ("done", 7, 6, 1)
 
 
 def test_a_job_that_leaves_many_segments_asks_for_a_compaction(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_a_file_that_may_not_be_read_fails_with_its_reason(
     add_picture(library, "a.jpg")
     monkeypatch.setattr(Path, "open", refuse)  # root may read everything
     item = reader().read("photos/a.jpg")
-    assert item == FailedFile("photos/a.jpg", "The file cannot be read: Permission denied")
+    assert item == FailedFile("photos/a.jpg", "The file cannot be read: Permission denied", is_lasting=False)
 
 
 @pytest.mark.parametrize("change", [b"more", None], ids=["grows", "shrinks"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import LibraryError
+from common.journal import JobJournal
 from common.library import Library
 from common.progress import JobBoard
 from common.redis_client import connect
@@ -14,7 +15,9 @@ from common.settings import Settings
 from common.store import CatalogEntry, FeatureStore, ImageRecord, image_id
 from tests.unit.helpers import live, make_store, record
 from workers import planning
-from workers.planning import Change, Gone, PlanFolder, Planner, Unchanged, batch_size, compare
+from workers.comparing import Change, Gone, Unchanged, compare
+from workers.plan_folder import PlanFolder, batch_size
+from workers.planning import Planner
 from workers.scanning import FoundFile, ScanProblem
 
 FILE = FoundFile
@@ -306,8 +309,8 @@ def test_the_files_of_a_batch_are_kept_until_it_is_done(tmp_path: Path) -> None:
     folder.remove("001-000001")
     assert folder.read("001-000001") is None
     folder.write("001-000002", [])
-    folder.clear()
-    folder.clear()
+    JobJournal(tmp_path).end("job")
+    JobJournal(tmp_path).end("job")
     assert folder.read("001-000002") is None
 
 

@@ -119,6 +119,7 @@ def test_an_ended_job_expires_with_all_its_keys(board: JobBoard, client: redis.R
     job_id, plan = running(board, total=2)
     board.report_partial(job_id, "001-000001", 1)
     finish(board, job_id, plan, "001-000001", done=1, failed=1)
+    board.work.end(job_id)
     keys = list(client.scan_iter(f"imagesearch:job:{job_id}*"))
     assert keys
     assert all(0 < client.ttl(name) <= progress.KEEP_FINISHED_SECONDS for name in keys)
@@ -148,13 +149,13 @@ def test_a_new_plan_starts_again_from_zero(board: JobBoard) -> None:
     job_id, plan = planned(board, total=30, unchanged=4)
     finish(board, job_id, plan, "001-000001", done=3, failed=2, duplicates=1)
     board.report_partial(job_id, "001-000002", 9)
-    board.park(job_id, "001-000003")
+    board.work.add(job_id, ["001-000003"])
     assert board.start_plan(job_id) == board.current_plan(job_id) == plan + 1
     job = board.get(job_id)
     assert counts(job) == (0, 0, 0, 0)
     assert (job.found, job.unchanged, job.state) == (0, 0, "scanning")
     assert board.errors(job_id) == []
-    assert list(board.take_parked(job_id)) == []
+    assert board.work.hand_out(job_id, 10) == []
 
 
 def test_what_an_older_plan_does_no_longer_counts(board: JobBoard) -> None:
@@ -249,14 +250,14 @@ def test_errors_are_listed_by_path(board: JobBoard) -> None:
 # --- pause, resume, cancel, fail ---------------------------------------------------------------------------------
 
 
-def test_a_paused_job_gives_each_parked_batch_once(board: JobBoard) -> None:
+def test_a_paused_job_gives_out_its_batches_when_it_is_resumed(board: JobBoard) -> None:
     job_id, _ = running(board)
+    board.work.add(job_id, ["001-000001", "001-000002"])
     assert board.control(job_id, "paused").state == "paused"
-    for batch in ("001-000001", "001-000002", "001-000001"):
-        board.park(job_id, batch)
+    assert board.work.hand_out(job_id, 10) == []
     assert board.control(job_id, "resumed").state == "running"
-    assert sorted(board.take_parked(job_id)) == ["001-000001", "001-000002"]
-    assert list(board.take_parked(job_id)) == []
+    assert board.work.hand_out(job_id, 10) == ["001-000001", "001-000002"]
+    assert board.work.hand_out(job_id, 10) == []
 
 
 def test_a_job_paused_while_it_is_scanned_stays_paused(board: JobBoard) -> None:
