@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from common.images import EXTENSIONS
 from common.library import Library, Location
-
-# Folders of thumbnails and waste that file systems, NAS devices and photo programs leave around.
-SKIPPED_FOLDERS = frozenset({"@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+from common.picture_names import is_picture_name, is_skipped_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +109,9 @@ def _sort_key(entry: os.DirEntry[str]) -> tuple[bytes, str]:
 
 
 def _is_skipped(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith("."):
-        return True
     if entry.is_dir(follow_symlinks=False):
-        return entry.name in SKIPPED_FOLDERS
-    _, dot, extension = entry.name.rpartition(".")
-    return dot + extension.lower() not in EXTENSIONS
+        return is_skipped_folder(entry.name)
+    return not is_picture_name(entry.name)
 
 
 def _is_utf8(name: str) -> bool:

@@ -71,5 +71,5 @@ def compact() -> None:
     """Merges small segments."""
     from common.store import compact as compact_store
 
-    report = compact_store(runtime().store)
+    report = compact_store(runtime().store, lazily=True)
     logger.info("compaction: %d segments merged into %d", report.merged, report.written)

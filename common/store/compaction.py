@@ -34,8 +34,14 @@ class CompactionReport:
     removed_temporaries: int
 
 
-def compact(store: FeatureStore, target_rows: int = TARGET_ROWS) -> CompactionReport:
-    """Merges the store's small segments; those of `target_rows` live rows or more are left alone.
+def compact(store: FeatureStore, target_rows: int = TARGET_ROWS, *, lazily: bool = False) -> CompactionReport:
+    """Merges the store's small segments; large ones are left alone.
+
+    Args:
+        store: The store.
+        target_rows: The most live rows of a merged segment.
+        lazily: Merge a segment only with smaller ones that together have as many rows: then a row is rewritten a
+            few times in its life and not after every job (size-tiered compaction, as in Bigtable, Chang et al. 2006).
 
     Returns:
         How many segments were merged, and into how many.
@@ -43,7 +49,7 @@ def compact(store: FeatureStore, target_rows: int = TARGET_ROWS) -> CompactionRe
     store.refresh()
     removed = _remove_stale_temporaries(store)
     merged = written = 0
-    for group in _groups(store, target_rows):
+    for group in _groups(store, target_rows, lazily=lazily):
         outcome = _merge(store, group)
         if outcome is not None:
             merged += len(group)
@@ -52,7 +58,7 @@ def compact(store: FeatureStore, target_rows: int = TARGET_ROWS) -> CompactionRe
     return CompactionReport(merged, written, removed)
 
 
-def _groups(store: FeatureStore, target_rows: int) -> list[list[SegmentRow]]:
+def _groups(store: FeatureStore, target_rows: int, *, lazily: bool) -> list[list[SegmentRow]]:
     """Segments worth merging, in groups of one precision with at most `target_rows` live rows."""
     groups: list[list[SegmentRow]] = []
     by_precision: dict[str, list[tuple[SegmentRow, int]]] = {}
@@ -64,8 +70,9 @@ def _groups(store: FeatureStore, target_rows: int) -> list[list[SegmentRow]]:
     for rows in by_precision.values():
         group: list[SegmentRow] = []
         size = 0
-        for row, live in rows:
-            if group and size + live > target_rows:
+        for row, live in sorted(rows, key=lambda item: item[1]) if lazily else rows:
+            too_large = lazily and live > size
+            if group and (size + live > target_rows or too_large):
                 groups.append(group)
                 group, size = [], 0
             group.append(row)

@@ -60,6 +60,31 @@ def test_a_second_compaction_finds_nothing_to_do(store: FeatureStore) -> None:
     assert names(store) == before
 
 
+def test_lazily_a_large_segment_is_not_rewritten_for_a_few_new_rows(store: FeatureStore) -> None:
+    publish(store, "large", [record(f"p/{number}", 1) for number in range(40)])
+    for number in range(6):
+        publish(store, f"new{number}", [f"q/{number}"])
+    before = rows_of(store)
+    assert compact(store, lazily=True).merged == 6
+    assert "large" in names(store)
+    assert len(names(store)) == 2
+    assert rows_of(store) == before
+    assert compact(store, lazily=True).merged == 0
+    assert compact(store).merged == 2
+
+
+def test_lazily_each_row_is_rewritten_a_few_times_only(store: FeatureStore) -> None:
+    written = 0
+    for number in range(128):
+        publish(store, f"s{number:03}", [f"p/{number:03}"])
+        before = {*names(store)}
+        compact(store, lazily=True)
+        written += sum(store.segment(name).count for name in {*names(store)} - before)
+    assert written <= 128 * 8
+    assert len(names(store)) <= 8
+    assert len(rows_of(store)) == 128
+
+
 def test_an_empty_store_and_a_single_segment_are_left_alone(store: FeatureStore) -> None:
     assert compact(store).merged == 0
     publish(store, "s", ["p/a"])

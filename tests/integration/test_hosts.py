@@ -1,0 +1,142 @@
+"""Workers on several hosts, which have in common Redis, the library and the data folder, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.system import environment, wait_until
+from common.redis_server import redis_server_binary
+from common.settings import LibraryRoot, Settings
+from common.store import open_store
+from tests.integration.conftest import fill
+from tests.integration.hosts import Host, can_make_hosts, network
+
+PICTURES = 400
+PASSWORD = "only-for-this-test"
+
+
+class Site:
+    """A Redis on the first host, and commands on any."""
+
+    def __init__(self, hosts: list[Host], folder: Path, model: Path) -> None:
+        self.hosts = hosts
+        self.library = folder / "pictures"
+        self.data = folder / "data"
+        self._folder = folder
+        self._model = model
+        self._processes: list[subprocess.Popen[bytes]] = []
+        redis = [str(redis_server_binary()), "--bind", hosts[0].address, "--requirepass", PASSWORD, "--save", ""]
+        self._start(hosts[0].command([*redis, "--dir", str(folder)]), {}, folder / "redis.log")
+
+    def settings(self, host: Host) -> Settings:
+        """Each host mounts the library and keeps its cache at a place of its own."""
+        own = self._folder / host.name
+        (own / "mnt").mkdir(parents=True, exist_ok=True)
+        return Settings(
+            redis_url=f"redis://:{PASSWORD}@{self.hosts[0].address}:6379/0",
+            data_dir=self.data,
+            cache_dir=own / "cache",
+            library_roots=(LibraryRoot(name="photos", path=own / "mnt"),),
+            model=str(self._model),
+            batch_seconds=0.01,
+        )
+
+    def worker(self, host: Host, queues: str) -> subprocess.Popen[bytes]:
+        """Starts a worker on a host."""
+        return self._run(host, "worker", "--queues", queues)
+
+    def cli(self, host: Host, *arguments: str) -> dict[str, object]:
+        """Runs a command on a host; gives what it says as JSON."""
+        process = self._run(host, *arguments, "--json", output=subprocess.PIPE)
+        answer, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, answer
+        document: dict[str, object] = json.loads(answer)
+        return document
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kills a process and all that it started, at once."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        """Kills everything."""
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                self.kill(process)
+
+    def _run(self, host: Host, *arguments: str, output: int | None = None) -> subprocess.Popen[bytes]:
+        settings = self.settings(host)
+        command = [sys.executable, "-m", "common.cli", *arguments]
+        mounted = host.command(command, {settings.library_roots[0].path: self.library})
+        log = self._folder / f"{host.name}-{arguments[0]}.log"
+        return self._start(mounted, environment(settings), log, output)
+
+    def _start(
+        self, command: list[str], variables: dict[str, str], log: Path, output: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                command, env=variables or None, stdout=output or file, stderr=file, start_new_session=True
+            )
+        self._processes.append(process)
+        return process
+
+
+@pytest.fixture
+def site(tmp_path: Path, fast_model: Path) -> Iterator[Site]:
+    if not can_make_hosts():
+        pytest.skip("needs root, iproute2 and network namespaces")
+    with network(4) as hosts:
+        (tmp_path / "pictures").mkdir()
+        site = Site(hosts, tmp_path, fast_model)
+        try:
+            yield site
+        finally:
+            site.stop()
+
+
+def workers(site: Site) -> set[str]:
+    """The names of the hosts whose workers are ready."""
+    listed = site.cli(site.hosts[0], "status")["workers"]
+    assert isinstance(listed, list)
+    return {worker["host"] for worker in listed if worker["state"] in {"idle", "busy"}}
+
+
+def test_workers_of_several_hosts_share_a_job_and_may_come_and_go(site: Site) -> None:
+    first, second, third, fourth = site.hosts
+    fill(site.library, range(PICTURES))
+    dies = site.worker(second, "bulk")
+    site.worker(third, "bulk")
+    wait_until(lambda: workers(site) == {second.name, third.name}, "two hosts are ready")
+    job = site.cli(first, "index", "photos")
+    joins = site.worker(fourth, "bulk")
+
+    def done() -> int:
+        return int(str(site.cli(first, "jobs", str(job["id"]))["done"]))
+
+    wait_until(lambda: done() >= 40, "the job has begun")
+    site.kill(dies)
+    wait_until(lambda: site.cli(first, "jobs", str(job["id"]))["state"] == "done", "the job ends")
+    ended = site.cli(first, "jobs", str(job["id"]))
+    assert (ended["total"], ended["done"], ended["failed"]) == (PICTURES, PICTURES, 0)
+    assert joins.poll() is None
+
+    site.worker(second, "query")
+    wait_until(lambda: second.name in workers(site), "a query worker is ready")
+    picture = site.settings(third).library_roots[0].path / "0042.jpg"
+    found = site.cli(third, "query", str(picture), "-k", "1")["results"]
+    assert isinstance(found, list)
+    assert found[0]["path"] == "photos/0042.jpg"
+
+    store = open_store(site.settings(first))
+    store.refresh()
+    assert [entry.path for entry in store.catalog.below(None)] == [f"photos/{n:04}.jpg" for n in range(PICTURES)]
+    assert [problems for _, problems in store.verify() if problems] == []
