@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.system import System, running_redis
-from common.settings import LibraryRoot, Settings
+from benchmarks.system import temporary_system
+from common.settings import Settings
 from common.store import export, open_store
 
 
@@ -65,23 +64,11 @@ def main() -> None:
     parser.add_argument("--model", default="vgg16")
     parser.add_argument("--weights", default="auto")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, running_redis() as url:
-        folder = Path(name)
-        settings = Settings(
-            redis_url=url,
-            data_dir=folder / "data",
-            library_roots=(LibraryRoot(name="images", path=arguments.images.absolute()),),
-            model=arguments.model,
-            weights=arguments.weights,
-        )
-        system = System(settings, folder)
-        try:
-            system.start_worker("bulk")
-            job = system.index("images", seconds=3600)
-            figures = stored_quality(settings, folder)
-        finally:
-            system.stop()
-        print(json.dumps({"model": arguments.model, "images": job.done, **figures}, indent=1))
+    with temporary_system(arguments.images, arguments.model, arguments.weights) as system:
+        system.start_worker("bulk")
+        job = system.index("images", seconds=3600)
+        figures = stored_quality(system.settings, system.settings.data_dir)
+    print(json.dumps({"model": arguments.model, "images": job.done, **figures}, indent=1))
 
 
 if __name__ == "__main__":

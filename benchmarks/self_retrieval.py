@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
-from benchmarks.system import System, running_redis
-from common.settings import LibraryRoot, Settings
+from benchmarks.system import temporary_system
 
 
 def main() -> None:
@@ -24,33 +22,19 @@ def main() -> None:
     parser.add_argument("--model", default="vgg16")
     parser.add_argument("--weights", default="untrained")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, running_redis() as url:
-        folder = Path(name)
-        settings = Settings(
-            redis_url=url,
-            data_dir=folder / "data",
-            library_roots=(LibraryRoot(name="images", path=arguments.images.absolute()),),
-            model=arguments.model,
-            weights=arguments.weights,
-        )
-        system = System(settings, folder)
-        try:
-            bulk = system.start_worker("bulk", ready=False)
-            system.start_worker("query")
-            bulk.wait_ready()
-            job = system.index("images", seconds=7200)
-            firsts, lowest = 0, 1.0
-            paths = [path for path in sorted(arguments.images.iterdir()) if path.is_file()]
-            for path in paths:
-                best = system.search(path.read_bytes(), k=1).results[0]
-                if best.path == f"images/{path.name}":
-                    firsts += 1
-                    lowest = min(lowest, best.score)
-        finally:
-            system.stop()
-        print(
-            json.dumps({"indexed": job.done, "queries": len(paths), "first": firsts, "lowest_score": lowest}, indent=1)
-        )
+    with temporary_system(arguments.images, arguments.model, arguments.weights) as system:
+        bulk = system.start_worker("bulk", ready=False)
+        system.start_worker("query")
+        bulk.wait_ready()
+        job = system.index("images", seconds=7200)
+        firsts, lowest = 0, 1.0
+        paths = [path for path in sorted(arguments.images.iterdir()) if path.is_file()]
+        for path in paths:
+            best = system.search(path.read_bytes(), k=1).results[0]
+            if best.path == f"images/{path.name}":
+                firsts += 1
+                lowest = min(lowest, best.score)
+    print(json.dumps({"indexed": job.done, "queries": len(paths), "first": firsts, "lowest_score": lowest}, indent=1))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import redis
 from common.jobs import Client
 from common.messages import IndexJob, SearchQuery, SearchResult
 from common.redis_server import redis_server_binary
-from common.settings import PREFIX, Settings, format_roots
+from common.settings import PREFIX, LibraryRoot, Settings, format_roots
 
 READY_SECONDS = 180.0
 
@@ -197,6 +197,24 @@ class System:
         """Searches and waits for the answer."""
         submitted = self.client.submit_search(SearchQuery(**query), image)  # type: ignore[arg-type]
         return self.client.search(submitted.id, wait_seconds=30)
+
+
+@contextmanager
+def temporary_system(images: Path, model: str, weights: str) -> Iterator[System]:
+    """A system of its own in a temporary folder, without workers, on a folder of pictures called `images`."""
+    with tempfile.TemporaryDirectory() as name, running_redis() as url:
+        settings = Settings(
+            redis_url=url,
+            data_dir=Path(name) / "data",
+            library_roots=(LibraryRoot(name="images", path=images.absolute()),),
+            model=model,
+            weights=weights,
+        )
+        system = System(settings, Path(name))
+        try:
+            yield system
+        finally:
+            system.stop()
 
 
 def environment(settings: Settings) -> dict[str, str]:

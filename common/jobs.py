@@ -98,9 +98,18 @@ class Client:
             return self._journal.interrupted(self._jobs.is_known) + self._jobs.latest()
 
     def job_errors(self, job_id: str) -> list[FileError]:
-        """The files of a job that failed."""
+        """The files of a job that failed; what failed in an interrupted job was lost with it.
+
+        Raises:
+            UnknownJob: There is none of this id.
+        """
         with reported(self.settings):
-            return self._jobs.errors(job_id)
+            try:
+                return self._jobs.errors(job_id)
+            except UnknownJob:
+                if self._journal.find(job_id) is None:
+                    raise
+                return []
 
     def pause_job(self, job_id: str) -> IndexJob:
         """Stops taking new batches; running ones are finished."""
@@ -128,8 +137,8 @@ class Client:
             JobStateConflict: No file of it failed.
         """
         with reported(self.settings):
-            job = self._jobs.get(job_id)
-            paths = [error.path for error in self._jobs.errors(job_id)]
+            job = self.job(job_id)
+            paths = [error.path for error in self.job_errors(job_id)]
         if not paths:
             raise JobStateConflict(job_id, "without failed files", "retried")
         return self._submit(job.folder, paths=paths)

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from common.files import write_atomically
-from common.messages import IndexJob
+from common.messages import INTERRUPTED_PREFIX, IndexJob
 
 INTERRUPTED = (
-    "interrupted: Redis has lost this job. Index the folder again: it continues from what is stored, "
+    f"{INTERRUPTED_PREFIX}: Redis has lost this job. Index the folder again: it continues from what is stored, "
     "and nothing is embedded twice."
 )
 _NOTE = "job.json"

@@ -11,6 +11,9 @@ SearchState = Literal["queued", "running", "done", "failed"]
 JobState = Literal["scanning", "running", "paused", "done", "cancelled", "failed"]
 FINAL_JOB_STATES: frozenset[JobState] = frozenset({"done", "cancelled", "failed"})
 
+# With this begins the error of a job that Redis has lost.
+INTERRUPTED_PREFIX = "interrupted"
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Crop = tuple[Fraction, Fraction, Fraction, Fraction]
 """left, top, right, bottom, as fractions of the upright image."""
@@ -109,6 +112,11 @@ class IndexJob(Message):
     started_at: datetime
     finished_at: datetime | None = None
     error: str | None = Field(None, description="why the whole job failed")
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the job is only known from its note on disk, because Redis has lost it."""
+        return self.state == "failed" and (self.error or "").startswith(INTERRUPTED_PREFIX)
 
 
 class FileError(Message):

@@ -18,75 +18,15 @@ from typing import Any, cast
 
 import redis
 
+from common import job_scripts as scripts
 from common.errors import JobStateConflict, UnknownJob
-from common.messages import FINAL_JOB_STATES, FileError, IndexJob, JobState
+from common.messages import FileError, IndexJob, JobState
 from common.redis_client import key
 from common.worklist import WorkList
 
 KEEP_FINISHED_SECONDS = 30 * 24 * 3600
 RATE_WINDOW_SECONDS = 60.0
 
-# Ends the job when the scan is complete and every file is accounted for.
-_SETTLE = """
-local function settle(job, now)
-  local v = redis.call('HMGET', job, 'phase', 'scanned', 'total', 'done', 'failed')
-  if v[1] == 'running' and v[2] == '1' and tonumber(v[4]) + tonumber(v[5]) >= tonumber(v[3]) then
-    redis.call('HSET', job, 'phase', 'done', 'control', '', 'finished_at', now)
-    return 1
-  end
-  return 0
-end
-"""
-# KEYS: job, errors. ARGV: plan or "", length of the counters, counter, value, counter, value…, path, error…
-_ADD = """
-if ARGV[1] ~= '' then
-  local v = redis.call('HMGET', KEYS[1], 'plan', 'phase')
-  if v[1] ~= ARGV[1] or v[2] ~= 'scanning' then return 0 end
-end
-local first = 3 + tonumber(ARGV[2])
-for i = 3, first - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
-for i = first, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
-return 1
-"""
-# KEYS: job, batches, partial, errors. ARGV: plan, batch, now, done, failed, duplicates, path, error, path, error…
-_FINISH_BATCH = (
-    _SETTLE
-    + """
-if redis.call('HGET', KEYS[1], 'plan') ~= ARGV[1] then return -1 end
-redis.call('HDEL', KEYS[3], ARGV[2])
-if redis.call('SADD', KEYS[2], ARGV[2]) == 0 then return 0 end
-redis.call('HINCRBY', KEYS[1], 'done', ARGV[4])
-redis.call('HINCRBY', KEYS[1], 'failed', ARGV[5])
-redis.call('HINCRBY', KEYS[1], 'duplicates', ARGV[6])
-for i = 7, #ARGV, 2 do redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1]) end
-return 1 + settle(KEYS[1], ARGV[3])
-"""
-)
-# KEYS: job. ARGV: plan, now
-_FINISH_SCAN = (
-    _SETTLE
-    + """
-if redis.call('HGET', KEYS[1], 'plan') ~= ARGV[1] then return 0 end
-if redis.call('HGET', KEYS[1], 'phase') ~= 'scanning' then return 0 end
-redis.call('HSET', KEYS[1], 'phase', 'running', 'scanned', '1')
-return settle(KEYS[1], ARGV[2])
-"""
-)
-# KEYS: job. ARGV: action, now. Returns the state that does not allow it, or an empty text.
-_CONTROL = """
-local v = redis.call('HMGET', KEYS[1], 'phase', 'control')
-if not v[1] then return false end
-if v[1] ~= 'scanning' and v[1] ~= 'running' then return v[1] end
-if ARGV[1] == 'resumed' then
-  if v[2] ~= 'paused' then return v[1] end
-  redis.call('HSET', KEYS[1], 'control', '')
-elseif ARGV[1] == 'paused' then
-  redis.call('HSET', KEYS[1], 'control', 'paused')
-else
-  redis.call('HSET', KEYS[1], 'phase', 'cancelled', 'control', '', 'finished_at', ARGV[2])
-end
-return ''
-"""
 _COUNTERS = ("found", "unchanged", "duplicates", "total", "done", "failed", "removed")
 
 
@@ -100,10 +40,14 @@ class JobBoard:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._add = client.register_script(_ADD)
-        self._finish_batch = client.register_script(_FINISH_BATCH)
-        self._finish_scan = client.register_script(_FINISH_SCAN)
-        self._control = client.register_script(_CONTROL)
+        self._add = client.register_script(scripts.ADD)
+        self._finish_batch = client.register_script(scripts.FINISH_BATCH)
+        self._finish_scan = client.register_script(scripts.FINISH_SCAN)
+        self._control = client.register_script(scripts.CONTROL)
+        self._split_batch = client.register_script(scripts.SPLIT_BATCH)
+        self._start_plan = client.register_script(scripts.START_PLAN)
+        self._sequence = client.register_script(scripts.SEQUENCE)
+        self._fail = client.register_script(scripts.FAIL)
         self.work = WorkList(client)
 
     # --- clients -------------------------------------------------------------------------------------------
@@ -181,13 +125,18 @@ class JobBoard:
 
     # --- workers -------------------------------------------------------------------------------------------
 
-    def start_plan(self, job_id: str) -> int:
-        """Starts a scan: a new plan number, all counters at zero, no errors."""
-        with self._redis.pipeline() as pipe:
-            pipe.hincrby(_job(job_id), "plan", 1)
-            pipe.hset(_job(job_id), mapping={"phase": "scanning", "scanned": 0, **dict.fromkeys(_COUNTERS, 0)})
-            pipe.delete(*(_job(job_id, part) for part in ("errors", "partial", "batches", "samples")))
-            plan = int(pipe.execute()[0])
+    def start_plan(self, job_id: str) -> int | None:
+        """Starts a scan: a new plan number, all counters at zero, no errors. None if the job has ended.
+
+        Raises:
+            UnknownJob: There is none of this id.
+        """
+        cleared = [_job(job_id, part) for part in ("errors", "partial", "batches", "samples")]
+        plan = int(cast("int", self._start_plan(keys=[_job(job_id), *cleared], args=_COUNTERS)))
+        if plan == 0:
+            raise UnknownJob(job_id)
+        if plan < 0:
+            return None
         self.work.clear_batches(job_id)
         return plan
 
@@ -204,8 +153,7 @@ class JobBoard:
 
     def sequence(self, job_id: str, proposed: int) -> int:
         """The sequence number of the job's records: the first one proposed, also for a repeated scan."""
-        self._redis.hsetnx(_job(job_id), "sequence", str(proposed))
-        value = cast("bytes | None", self._redis.hget(_job(job_id), "sequence"))
+        value = cast("bytes | None", self._sequence(keys=[_job(job_id)], args=[proposed]))
         if value is None:
             raise UnknownJob(job_id)
         return int(value)
@@ -266,13 +214,15 @@ class JobBoard:
             self._expire(job_id)
         return bool(outcome == 2)
 
+    def split_batch(self, job_id: str, plan: int, batch: str, parts: Sequence[str]) -> None:
+        """Puts parts into the place of a batch, unless the batch is finished. Nothing is counted for itself."""
+        keys = [_job(job_id), *(_job(job_id, part) for part in ("batches", "partial", "todo"))]
+        self._split_batch(keys=keys, args=[plan, batch, *parts])
+
     def fail(self, job_id: str, reason: str) -> None:
         """Ends the whole job with an error, unless it has ended already."""
-        if self.get(job_id).state in FINAL_JOB_STATES:
-            return
-        ended: dict[Any, Any] = {"phase": "failed", "control": "", "error": reason, "finished_at": time.time()}
-        self._redis.hset(_job(job_id), mapping=ended)
-        self._expire(job_id)
+        if self._fail(keys=[_job(job_id)], args=[reason, time.time()]):
+            self._expire(job_id)
 
     def _sample(self, job_id: str) -> None:
         """Remembers how many files were through at this moment; the rate comes from these."""

@@ -60,6 +60,8 @@ def progress_line(job: IndexJob) -> str:
 
 def summary_line(job: IndexJob) -> str:
     """What became of a job that has ended."""
+    if job.is_interrupted:
+        return f"{job.folder}: {job.error}"
     if job.state == "failed":
         return f"{job.folder}: failed. {job.error or ''}".rstrip()
     if job.state == "cancelled":

@@ -22,7 +22,7 @@ SCAN_ITEM = "scan"
 # A worker renews its leases every two seconds; one that missed so many is taken for dead.
 LEASE_SECONDS = 20.0
 # A message that has not come to any worker by then, although the queue is empty, was lost with Redis.
-LOST_SECONDS = 60.0
+LOST_SECONDS = 20.0
 
 # A value of `open` is "", while the message waits, or the worker's name; then "|" and a time.
 # KEYS: job, todo, open. ARGV: window, now
@@ -99,12 +99,12 @@ class WorkList:
         self._replace_mine = client.register_script(_REPLACE_MINE)
         self._overdue = client.register_script(_OVERDUE)
 
-    def open_scan(self, job_id: str) -> None:
-        """Makes the scan of a new job an item that is about to be sent."""
+    def open_scan(self, job_id: str) -> bool:
+        """Makes the scan of a job an item that is about to be sent. Returns False if it is one already."""
         with self._redis.pipeline() as pipe:
-            pipe.hset(_key(job_id, "open"), SCAN_ITEM, f"|{time.time()}")
+            pipe.hsetnx(_key(job_id, "open"), SCAN_ITEM, f"|{time.time()}")
             pipe.sadd(key("active"), job_id)
-            pipe.execute()
+            return bool(pipe.execute()[0])
 
     def add(self, job_id: str, items: Iterable[str]) -> None:
         """Adds planned batches."""

@@ -11,6 +11,7 @@ import redis
 
 from benchmarks.system import running_redis
 from common.settings import LibraryRoot, Settings
+from tests.models import save_fast_model
 
 # Real photos and a real trained model that are not part of the project; see tests/README.md.
 ASSETS = Path(os.environ.get("IMAGESEARCH_TEST_ASSETS", Path(__file__).parents[2] / "shared"))
@@ -42,18 +43,7 @@ def redis_url(redis_server: str) -> str:
 @pytest.fixture(scope="session")
 def fast_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with seeded weights as a `.keras` file: hundreds of pictures a second on any machine."""
-    import keras  # TensorFlow: only where a test needs it
-
-    keras.utils.set_random_seed(7)
-    inputs = keras.Input((64, 64, 3))
-    hidden = keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs)
-    hidden = keras.layers.Conv2D(16, 5, strides=2, activation="relu")(hidden)
-    hidden = keras.layers.Conv2D(32, 3, strides=2, activation="relu")(hidden)
-    hidden = keras.layers.AveragePooling2D(4)(hidden)
-    model = keras.Model(inputs, keras.layers.Flatten(name="features")(hidden))
-    path = tmp_path_factory.mktemp("model") / "small.keras"
-    model.save(path)
-    return path
+    return save_fast_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

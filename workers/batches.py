@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sqlite3
 import threading
 
 import redis
@@ -28,6 +29,8 @@ SPLIT_INTO = 8
 # A single file that ended so many workers is given up; one or two of them may have died of something else.
 MAX_ATTEMPTS_ALONE = 3
 MAX_SCANS = 5
+# What may be over in a moment: Redis or a disk is away, or full.
+PASSING = (OSError, sqlite3.OperationalError, redis.RedisError)
 # Batches of one job that are under way at a time, for each bulk worker: small, so that jobs share the workers.
 WINDOW_PER_WORKER = 2
 MIN_WINDOW = 4
@@ -58,16 +61,19 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
     paths = folder.read(batch)
     if paths is None:
         if not board.batch_is_finished(job_id, batch):
-            board.fail(job_id, f"The plan of batch {batch} is gone from the data folder. Index the folder again.")
+            _plan_again(worker, job_id, plan, batch)
         return False
     if attempt > 1 and len(paths) > 1:
-        outcome = _split(worker, job_id, batch, paths)
-    elif attempt > MAX_ATTEMPTS_ALONE:
+        _split(worker, job_id, plan, batch, paths)
+        return False
+    if attempt > MAX_ATTEMPTS_ALONE:
         reason = f"It ended {attempt - 1} workers that were decoding or embedding it; it was given up."
         outcome = BatchOutcome(failed={paths[0]: reason})
     else:
         name = f"{job_id}-{batch}"
         sequence = board.sequence(job_id, 0)
+        # The first batch's start is where the rate is measured from.
+        board.report_partial(job_id, batch, 0)
         outcome = worker.indexer.run(name, paths, sequence, lambda files: board.report_partial(job_id, batch, files))
     ended = board.finish_batch(
         job_id, plan, batch, done=outcome.done, failed=outcome.failed, duplicates=outcome.duplicates
@@ -76,8 +82,17 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
     return ended
 
 
-def _split(worker: Runtime, job_id: str, batch: str, paths: list[str]) -> BatchOutcome:
-    """Replaces a batch by smaller ones. Nothing is counted for itself."""
+def _plan_again(worker: Runtime, job_id: str, plan: int, batch: str) -> None:
+    """Scans once more for a batch whose list is gone: it was done, and Redis has lost its last second since."""
+    if plan < MAX_SCANS and worker.jobs.work.open_scan(job_id):
+        logger.warning("the plan of batch %s of job %s is gone: the folder is scanned again", batch, job_id)
+        worker.send(SCAN, job_id)
+    else:
+        fail_job(worker, job_id, f"The plan of batch {batch} is gone from the data folder. Index the folder again.")
+
+
+def _split(worker: Runtime, job_id: str, plan: int, batch: str, paths: list[str]) -> None:
+    """Replaces a batch by smaller ones."""
     logger.warning("batch %s of job %s ended its worker: it is split", batch, job_id)
     size = -(-len(paths) // SPLIT_INTO)
     folder = PlanFolder(worker.settings.data_dir, job_id)
@@ -85,8 +100,8 @@ def _split(worker: Runtime, job_id: str, batch: str, paths: list[str]) -> BatchO
     for number, start in enumerate(range(0, len(paths), size)):
         names.append(f"{batch}-{number}")
         folder.write(names[-1], paths[start : start + size])
-    worker.jobs.work.add(job_id, names)
-    return BatchOutcome()
+    worker.jobs.split_batch(job_id, plan, batch, names)
+    folder.remove(batch)
 
 
 def start_scan(worker: Runtime, job_id: str) -> None:
@@ -98,9 +113,11 @@ def _scan(worker: Runtime, job_id: str) -> None:
     attempt = 0
     try:
         with worker.leased(job_id, SCAN_ITEM) as attempt:
-            if attempt:
+            if attempt > MAX_SCANS:
+                fail_job(worker, job_id, f"The scan ended {attempt - 1} workers; it was given up.")
+            elif attempt:
                 _plan(worker, job_id)
-    except (OSError, redis.RedisError) as error:
+    except PASSING as error:
         logger.warning("the scan of job %s was interrupted: %s", job_id, error)
         if attempt >= MAX_SCANS:
             fail_job(worker, job_id, f"The scan failed {attempt} times: {error}")
@@ -130,10 +147,8 @@ def hand_out(worker: Runtime, job_id: str) -> None:
 
 def fail_job(worker: Runtime, job_id: str, reason: str) -> None:
     """Ends a job with an error."""
-    try:
-        worker.jobs.fail(job_id, reason)
-    except UnknownJob:
-        logger.warning("job %s, which Redis has lost, failed: %s", job_id, reason)
+    logger.warning("job %s fails: %s", job_id, reason)
+    worker.jobs.fail(job_id, reason)
     end_job(worker, job_id)
 
 
@@ -145,8 +160,9 @@ def end_job(worker: Runtime, job_id: str) -> None:
 
 
 def _forget(worker: Runtime, job_id: str) -> None:
-    worker.jobs.work.end(job_id)
     JobJournal(worker.settings.data_dir).end(job_id)
+    # Last: a worker that dies in between leaves the job marked as active, and the next one finds it.
+    worker.jobs.work.end(job_id)
 
 
 def keep_going(worker: Runtime) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from common.errors import LibraryError
 from common.library import Library, Location
 from common.store import CatalogEntry, FeatureStore
-from workers.scanning import FoundFile, ScanProblem
+from workers.scanning import FoundFile, ScanProblem, scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def compare(found: Iterator[FoundFile | ScanProblem], stored: Iterator[CatalogEn
 
 
 def compare_paths(library: Library, store: FeatureStore, public_paths: Sequence[str]) -> Iterator[Change]:
-    """Compares single files with the catalog, whatever else is in their folders.
+    """Compares single files, or folders with all that they hold, with the catalog, whatever else is beside them.
 
     Yields:
         As `compare`; a file that is neither on disk nor in the catalog gives nothing.
@@ -78,6 +78,10 @@ def compare_paths(library: Library, store: FeatureStore, public_paths: Sequence[
             continue
         except (OSError, LibraryError) as error:
             yield ScanProblem(public_path, str(error), is_folder=False)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            # A folder that could not be read when the list was made.
+            yield from compare(scan(library, Location.parse(public_path)), store.catalog.below(public_path))
             continue
         if not stat.S_ISREG(status.st_mode):
             continue

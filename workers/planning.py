@@ -92,8 +92,10 @@ class Planner:
     def _plan(self, job: IndexJob, batch_size: int) -> bool:
         job_id = job.id
         paths, allow_empty = self._board.options(job_id)
-        self._note(job)
+        self._note(job, whole_folder=paths is None)
         plan = self._board.start_plan(job_id)
+        if plan is None:
+            raise _PlanEnded
         sequence = self._board.sequence(job_id, self._store.next_sequence())
         writer = _BatchWriter(self, job_id, plan, batch_size)
         tally = _Tally()
@@ -115,10 +117,11 @@ class Planner:
         self._bury(job_id, plan, tombstones)
         return self._board.finish_scan(job_id, plan)
 
-    def _note(self, job: IndexJob) -> None:
+    def _note(self, job: IndexJob, *, whole_folder: bool) -> None:
         journal = JobJournal(self._data_dir)
         journal.begin(job)
-        journal.supersede(job.folder, self._board.is_known)
+        if whole_folder:
+            journal.supersede(job.folder, self._board.is_known)
 
     def _changes(self, folder: str, paths: list[str] | None) -> Iterator[Change]:
         if paths is not None:

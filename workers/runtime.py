@@ -20,7 +20,7 @@ import redis
 from common.celery_app import BULK, QUERY
 from common.errors import WeightsUnavailable
 from common.library import Library
-from common.presence import PresenceReporter, live_workers
+from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
 from common.progress import JobBoard
 from common.redis_client import connect
 from common.searches import SearchBoard
@@ -63,6 +63,7 @@ class Runtime:
         self._lock = threading.Lock()
         self._busy = 0
         self._leases: set[tuple[str, str]] = set()
+        self._last_tick = self._quiet_until = time.monotonic()
         self._state: dict[str, Any] = {"state": "loading"}
         self.presence = PresenceReporter(self.redis, queues, self._facts, self._tick)
 
@@ -87,7 +88,10 @@ class Runtime:
             item is done with; when it raises, the item is given back.
         """
         name = self.presence.name
-        attempt = self.jobs.work.claim(job_id, item, name)
+        with self._lock:
+            is_mine = (job_id, item) in self._leases
+        # Its own lease is no obstacle to a process: one that died may have had the same number.
+        attempt = 0 if is_mine else self.jobs.work.claim(job_id, item, name)
         if not attempt:
             yield 0
             return
@@ -112,7 +116,12 @@ class Runtime:
                 leases = list(self._leases)
             for job_id, item in leases:
                 self.jobs.work.renew(job_id, item, self.presence.name)
-            if BULK in self.queues and self._state["state"] == "idle":
+            now = time.monotonic()
+            if now - self._last_tick > 3 * REPORT_SECONDS:
+                # Redis was away, or the computer asleep: the other workers renew their leases first.
+                self._quiet_until = now + 2 * REPORT_SECONDS
+            self._last_tick = now
+            if BULK in self.queues and self._state["state"] == "idle" and now >= self._quiet_until:
                 from workers.batches import keep_going
 
                 keep_going(self)

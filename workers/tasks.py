@@ -6,6 +6,7 @@ What touches HDF5 or TensorFlow is imported inside them, because a prefork pool'
 from __future__ import annotations
 
 import logging
+import sqlite3
 from typing import Any
 
 import redis
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 RELIABLE: dict[str, Any] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
-    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, OSError),
+    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, sqlite3.OperationalError, OSError),
     "retry_backoff": True,
     "max_retries": 8,
 }

@@ -11,10 +11,11 @@ import click
 
 from common import __version__
 from common.cli.collection import compact, export, status, verify, weights
-from common.cli.indexing import cancel, index, jobs, pause, resume
+from common.cli.indexing import cancel, index, jobs, pause, resume, retry
 from common.cli.output import print_json
 from common.cli.query import query
 from common.cli.services import up, web, worker
+from common.cli.watch import watch
 from common.errors import (
     ConfigurationError,
     FolderNotFound,
@@ -39,7 +40,7 @@ def cli() -> None:
 
 
 for _command in (
-    up, index, query, jobs, pause, resume, cancel, status, export, verify, compact, weights, worker, web,
+    up, index, watch, query, jobs, retry, pause, resume, cancel, status, export, verify, compact, weights, worker, web,
 ):  # fmt: skip
     cli.add_command(_command)
 

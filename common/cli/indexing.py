@@ -1,4 +1,4 @@
-"""Commands about index jobs: `index`, `jobs`, `pause`, `resume`, `cancel`."""
+"""Commands about index jobs: `index`, `retry`, `jobs`, `pause`, `resume`, `cancel`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,41 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 _SHOWN_ERRORS = 5
 
+_wait_option = click.option("--wait", is_flag=True, help="Stay until the job has ended, and show its progress.")
+
 
 @click.command()
 @click.argument("folder", metavar="DIR")
-@click.option("--wait", is_flag=True, help="Stay until the job has ended, and show its progress.")
+@_wait_option
+@click.option("--allow-empty", is_flag=True, help="Take all images of DIR out if it holds no pictures any more.")
 @json_option
-def index(folder: str, wait: bool, as_json: bool) -> int:
+def index(folder: str, wait: bool, allow_empty: bool, as_json: bool) -> int:
     """Index the pictures in DIR, a folder in the library: what is new, changed or gone."""
+    return _start(
+        lambda client: client.submit_index_job(public_folder(client.library, folder), allow_empty=allow_empty),
+        "indexing {}",
+        wait=wait,
+        as_json=as_json,
+    )
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@_wait_option
+@json_option
+def retry(job_id: str, wait: bool, as_json: bool) -> int:
+    """Try the failed files of an index job again, as a new job."""
+    what = f"trying the failed files of job {job_id} in {{}} again"
+    return _start(lambda client: client.retry_job(job_id), what, wait=wait, as_json=as_json)
+
+
+def _start(submit: Callable[[Client], IndexJob], what: str, *, wait: bool, as_json: bool) -> int:
+    """Submits a job, follows it if `wait`, and gives the exit code; `what` says what it does with the folder."""
     from common.messages import FINAL_JOB_STATES
 
-    client = _client()
+    client = make_client()
     with client.redis:
-        job = client.submit_index_job(public_folder(client.library, folder))
+        job = submit(client)
         errors: list[FileError] = []
         if wait:
             job = _follow(client, job)
@@ -39,7 +62,7 @@ def index(folder: str, wait: bool, as_json: bool) -> int:
     if as_json:
         print_json(job.model_dump(mode="json"))
     elif not wait:
-        print(f"Job {job.id}: indexing {job.folder}. Its state: imagesearch jobs {job.id}")
+        print(f"Job {job.id}: {what.format(job.folder)}. Its state: imagesearch jobs {job.id}")
     _name_failed(errors, job.id)
     return 1 if job.state in FINAL_JOB_STATES - {"done"} else 0
 
@@ -71,7 +94,7 @@ def public_folder(library: Library, text: str) -> str:
 @json_option
 def jobs(job_id: str | None, as_json: bool) -> None:
     """List the latest index jobs, or show the one of ID with the files that failed."""
-    client = _client()
+    client = make_client()
     with client.redis:
         if job_id is None:
             _print_jobs(client.jobs(), as_json=as_json)
@@ -103,7 +126,8 @@ def cancel(job_id: str, as_json: bool) -> None:
     _control(job_id, lambda client: client.cancel_job(job_id), as_json=as_json)
 
 
-def _client() -> Client:
+def make_client() -> Client:
+    """A client with the settings of the environment, or those of the `up` that runs."""
     from common.jobs import Client
     from common.up.run_record import load_settings
 
@@ -111,7 +135,7 @@ def _client() -> Client:
 
 
 def _control(job_id: str, action: Callable[[Client], IndexJob], *, as_json: bool) -> None:
-    client = _client()
+    client = make_client()
     with client.redis:
         job = action(client)
     if as_json:
@@ -157,10 +181,14 @@ def _print_jobs(jobs: list[IndexJob], *, as_json: bool) -> None:
     if as_json:
         print_json([job.model_dump(mode="json") for job in jobs])
     elif jobs:
-        rows = [(job.id, job.state, job.done, job.failed, job.total, job.unchanged, job.folder) for job in jobs]
+        rows = [(job.id, _shown_state(job), job.done, job.failed, job.total, job.unchanged, job.folder) for job in jobs]
         print(table(("id", "state", "done", "failed", "total", "unchanged", "folder"), rows))
     else:
         print("No index jobs are known. Start one with: imagesearch index DIR")
+
+
+def _shown_state(job: IndexJob) -> str:
+    return "interrupted" if job.is_interrupted else job.state
 
 
 def _print_job(job: IndexJob, errors: list[FileError], *, as_json: bool) -> None:
@@ -170,7 +198,7 @@ def _print_job(job: IndexJob, errors: list[FileError], *, as_json: bool) -> None
     if as_json:
         print_json(job.model_dump(mode="json") | {"errors": [error.model_dump(mode="json") for error in errors]})
         return
-    print(f"{job.id}  {job.state}")
+    print(f"{job.id}  {_shown_state(job)}")
     print(printable(summary_line(job) if job.state in FINAL_JOB_STATES else progress_line(job)))
     for error in errors:
         print(printable(f"  {error.path}: {error.error}"))

@@ -9,6 +9,7 @@ import pytest
 import redis
 from playwright.sync_api import expect
 
+from common.journal import JobJournal
 from common.progress import JobBoard
 from common.redis_client import key
 from common.settings import Settings
@@ -258,7 +259,26 @@ def test_folder_is_indexed_and_its_job_controlled(folders_page: FoldersPage, boa
     assert "It is empty." in Path(download.value.path()).read_text(encoding="utf-8")
     job.get_by_role("button", name="Cancel").click()
     expect(job.locator(".chip")).to_have_text("cancelled")
-    expect(job.get_by_role("button")).to_have_count(0)
+    expect(job.get_by_role("button")).to_have_count(1)
+    job.get_by_role("button", name="Try failed files again").click()
+    expect(folders_page.jobs).to_have_count(2)
+    retried = folders_page.jobs.first
+    expect(retried.locator(".chip")).to_have_text("scanning")
+    assert board.options(str(retried.get_attribute("data-job")))[0] == ["photos/<b>2024/x.jpg"]
+
+
+def test_interrupted_job_is_indexed_again(folders_page: FoldersPage, board: JobBoard, settings: Settings) -> None:
+    JobJournal(settings.data_dir).begin(board.create("photos"))
+    with redis.Redis.from_url(settings.redis_url) as lost:
+        lost.flushall()
+    job = folders_page.open().jobs.first
+    expect(job.locator(".chip")).to_have_text("interrupted")
+    expect(job.locator(".job-error")).to_contain_text("Redis has lost this job")
+    expect(job.locator("progress")).to_be_hidden()
+    expect(job.locator(".job-numbers")).to_be_empty()
+    job.get_by_role("button", name="Index again").click()
+    expect(folders_page.jobs).to_have_count(2)
+    expect(folders_page.jobs.filter(has_text="scanning")).to_have_count(1)
 
 
 def test_finished_job_shows_what_it_did(folders_page: FoldersPage, board: JobBoard) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ import pytest
 
 from common.cli.app import run
 from common.jobs import Client
+from common.journal import JobJournal
 from common.messages import SearchHit
 from common.models import ModelSpec, publish_model
 from common.presence import PresenceReporter
@@ -97,7 +100,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    commands = "up worker web index query jobs pause resume cancel status export verify compact weights"
+    commands = "up worker web index watch query jobs retry pause resume cancel status export verify compact weights"
     for name in commands.split():
         assert f"\n  {name} " in done.stdout
 
@@ -236,6 +239,72 @@ def test_jobs_are_paused_resumed_and_cancelled(client: Client, capsys: pytest.Ca
     assert json_of(capsys)["state"] == "cancelled"
     assert run(["resume", job.id]) == 1
     assert "it cannot be resumed" in capsys.readouterr().err
+
+
+def test_retry_submits_the_failed_files(client: Client, board: JobBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    job = client.submit_index_job("photos")
+    assert run(["retry", job.id, "--json"]) == 1
+    assert "without failed files" in json_of(capsys)["error"]
+    board.add(job.id, {"failed": 1}, {"photos/a.jpg": "The file is empty."})
+    assert run(["retry", job.id]) == 0
+    new = client.jobs()[0]
+    assert f"Job {new.id}: trying the failed files of job {job.id} in photos again" in capsys.readouterr().out
+    assert board.options(new.id) == (["photos/a.jpg"], False)
+    assert run(["retry", "unknown"]) == 1
+
+
+def test_index_can_be_told_that_the_folder_is_empty(
+    client: Client, board: JobBoard, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for extra, expected in (([], False), (["--allow-empty"], True)):
+        assert run(["index", str(library), "--json", *extra]) == 0
+        assert board.options(json_of(capsys)["id"]) == (None, expected)
+
+
+def test_watch_submits_the_folder_and_ends_when_it_is_asked_to(
+    client: Client, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        while not client.jobs():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    assert run(["watch", str(library)]) == 0
+    thread.join()
+    captured = capsys.readouterr()
+    assert captured.out == f"Job {client.jobs()[0].id}: looking through photos\n"
+    assert "Ctrl-C" in captured.err
+
+
+@pytest.mark.parametrize("text", ["/usr", "nowhere", "photos/nowhere"])
+def test_watch_refuses_what_is_not_in_the_library(text: str) -> None:
+    assert run(["watch", text]) == 2
+
+
+def test_watch_names_the_limit_of_the_system(
+    library: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise OSError("OS file watch limit reached.")
+
+    monkeypatch.setattr("watchfiles.watch", fails)
+    assert run(["watch", str(library)]) == 1
+    assert "fs.inotify.max_user_watches" in capsys.readouterr().err
+
+
+def test_a_job_that_redis_has_lost_is_interrupted(
+    client: Client, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = client.submit_index_job("photos")
+    JobJournal(settings.data_dir).begin(job)
+    client.redis.flushall()
+    assert run(["jobs"]) == 0
+    assert f"{job.id}  interrupted" in capsys.readouterr().out
+    assert run(["jobs", job.id]) == 0
+    assert "photos: interrupted: Redis has lost this job" in capsys.readouterr().out
+    assert run(["retry", job.id]) == 1
 
 
 # --- searches ------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from common.progress import JobBoard
 from common.redis_client import connect
 from common.settings import Settings
 from common.store import CatalogEntry, FeatureStore, ImageRecord, image_id
-from tests.unit.helpers import live, make_store, record
+from tests.unit.helpers import live, make_store, publish, record
 from workers import planning
-from workers.comparing import Change, Gone, Unchanged, compare
+from workers.comparing import Change, Gone, Unchanged, compare, compare_paths
 from workers.plan_folder import PlanFolder, batch_size
 from workers.planning import Planner
 from workers.scanning import FoundFile, ScanProblem
@@ -317,3 +317,22 @@ def test_the_files_of_a_batch_are_kept_until_it_is_done(tmp_path: Path) -> None:
 def test_unchanged_carries_its_entry() -> None:
     (change,) = compare(iter([FILE("p/a", 1, 1)]), iter([entry("p/a")]))
     assert change == Unchanged(entry("p/a"))
+
+
+def test_single_paths_are_compared_whatever_is_beside_them(settings: Settings, library: Path, tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for name in ("new.jpg", "same.jpg", "other.jpg", "folder/inside.jpg"):
+        (library / name).parent.mkdir(exist_ok=True)
+        (library / name).write_bytes(b"x")
+    status = (library / "same.jpg").stat()
+    same = ImageRecord("photos", "same.jpg", status.st_size, status.st_mtime_ns, b"\0" * 32, 1, 1, 1)
+    publish(store, "s", [same, record("photos/gone.jpg", 1), record("photos/kept.jpg", 1)])
+    store.refresh()
+    names = ("new.jpg", "same.jpg", "gone.jpg", "never.jpg", "folder", "../out.jpg")
+    changes = compare_paths(Library(settings.library_roots), store, [f"photos/{name}" for name in names])
+    assert by_kind(list(changes)) == {
+        "new": {"photos/new.jpg", "photos/folder/inside.jpg"},
+        "unchanged": {"photos/same.jpg"},
+        "gone": {"photos/gone.jpg"},
+        "problem": {"photos/../out.jpg"},
+    }

@@ -36,9 +36,7 @@ def create_job(json_data: IndexRequest) -> tuple[JobAccepted, int, dict[str, str
 
     New and changed pictures are taken in, and those whose files are gone are taken out.
     """
-    job = services().client.submit_index_job(json_data.folder)
-    accepted = JobAccepted(id=job.id, state=job.state, url=f"/api/v1/index-jobs/{job.id}")
-    return accepted, 202, {"Location": accepted.url}
+    return _accepted(services().client.submit_index_job(json_data.folder, allow_empty=json_data.allow_empty))
 
 
 @blueprint.get("/index-jobs")
@@ -112,6 +110,22 @@ def cancel_job(job_id: str) -> IndexJob:
     What it has indexed stays in the collection.
     """
     return services().client.cancel_job(_known(job_id))
+
+
+@blueprint.post("/index-jobs/<job_id>/retry")
+@blueprint.output(JobAccepted, status_code=202, description="Taken; the new job's state is at `url`.")
+@blueprint.doc(security="token", responses=responses({**_NO_JOB, 409: "No file of it failed.", **_NOT_ALLOWED}))
+def retry_job(job_id: str) -> tuple[JobAccepted, int, dict[str, str]]:
+    """Try the failed files of a job again
+
+    A new job is made that is about these files alone.
+    """
+    return _accepted(services().client.retry_job(_known(job_id)))
+
+
+def _accepted(job: IndexJob) -> tuple[JobAccepted, int, dict[str, str]]:
+    accepted = JobAccepted(id=job.id, state=job.state, url=f"/api/v1/index-jobs/{job.id}")
+    return accepted, 202, {"Location": accepted.url}
 
 
 def _known(job_id: str) -> str:

@@ -63,6 +63,11 @@ class IndexRequest(_Body):
     """The folder to index."""
 
     folder: str = Field(description="as ROOT_NAME/relative/path, or as an absolute path under a library root")
+    allow_empty: bool = Field(
+        False,
+        description="take out all indexed images of the folder if it holds no pictures any more; refused otherwise, "
+        "because a disk that is not mounted looks the same",
+    )
 
     @model_validator(mode="after")
     def _not_empty(self) -> IndexRequest:

@@ -5,7 +5,13 @@ import { clone, duration, element, find, findAll, number, plural, poll, setText 
 import { refreshStatus, showNotice } from "./notices.js";
 
 const FINAL = ["done", "cancelled", "failed"];
-const ACTIONS = { pause: ["scanning", "running"], resume: ["paused"], cancel: ["scanning", "running", "paused"] };
+const ACTIONS = {
+  pause: (job) => ["scanning", "running"].includes(job.state),
+  resume: (job) => job.state === "paused",
+  cancel: (job) => !FINAL.includes(job.state),
+  retry: (job) => FINAL.includes(job.state) && job.failed > 0 && !isInterrupted(job),
+  again: (job) => job.state === "failed",
+};
 const MOST_FAILURES = 200;
 
 const form = find(".index-form");
@@ -13,31 +19,44 @@ const problem = find("#folder-problem");
 
 // --- jobs -------------------------------------------------------------------------------------------------
 
+// Redis has lost the job: only its note on disk is left, and the counts in it are old.
+function isInterrupted(job) {
+  return job.state === "failed" && (job.error ?? "").startsWith("interrupted");
+}
+
+function hasNothingToCount(job) {
+  return isInterrupted(job) || (job.state === "failed" && !job.total);
+}
+
 function fillJob(card, job) {
   const through = job.done + job.failed;
   card.dataset.job = job.id;
   card.dataset.state = job.state;
   setText(card, "folder", job.folder);
-  setText(card, "state", job.state);
+  setText(card, "state", isInterrupted(job) ? "interrupted" : job.state);
   setText(card, "numbers", numbers(job, through));
   setText(card, "details", details(job));
   setText(card, "error", job.error ?? "");
   find(".job-error", card).hidden = !job.error;
   const bar = find("progress", card);
+  bar.hidden = hasNothingToCount(job);
   if (job.state === "scanning" && !job.total) bar.removeAttribute("value");
   else {
     bar.max = job.total || 1;
     bar.value = job.total ? through : Number(job.state === "done");
   }
-  for (const [action, states] of Object.entries(ACTIONS)) {
-    find(`[data-action="${action}"]`, card).hidden = !states.includes(job.state);
+  for (const [action, isPossible] of Object.entries(ACTIONS)) {
+    find(`[data-action="${action}"]`, card).hidden = !isPossible(job);
   }
   fillFailures(card, job);
 }
 
 function numbers(job, through) {
+  if (hasNothingToCount(job)) return "";
   if (job.state === "scanning") return `Looking for pictures: ${number(job.found)} found so far`;
-  if (!job.total && job.state === "done") return `Nothing new: ${plural(job.unchanged, "picture")} already indexed`;
+  if (!job.total && job.state === "done") {
+    return job.unchanged ? `Nothing new: ${plural(job.unchanged, "picture")} already indexed` : "Nothing new";
+  }
   const parts = [`${number(through)} of ${plural(job.total, "file")}`];
   if (job.rate !== null) parts.push(`${job.rate < 10 ? job.rate.toFixed(1) : number(Math.round(job.rate))} a second`);
   if (job.eta_seconds !== null) parts.push(`about ${duration(job.eta_seconds)} left`);
@@ -53,7 +72,8 @@ function details(job) {
   if (job.finished_at) {
     const finished = new Date(job.finished_at);
     parts.push(`took ${duration((finished - started) / 1000)}`, finished.toLocaleString());
-  } else parts.push(`started ${started.toLocaleTimeString()}`);
+  } else if (isInterrupted(job)) parts.push(`started ${started.toLocaleString()}`);
+  else parts.push(`started ${started.toLocaleTimeString()}`);
   return parts.join(" · ");
 }
 
@@ -95,7 +115,11 @@ function showJobs(jobs) {
 }
 
 async function control(card, action) {
-  await attempt(async () => fillJob(card, await postJson(`/index-jobs/${card.dataset.job}/${action}`)));
+  await attempt(async () => {
+    if (action === "again") await postJson("/index-jobs", { folder: find(".job-folder", card).textContent });
+    else if (action === "retry") await postJson(`/index-jobs/${card.dataset.job}/retry`);
+    else fillJob(card, await postJson(`/index-jobs/${card.dataset.job}/${action}`));
+  });
   refresh();
 }
 

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
+from common.journal import JobJournal
 from common.progress import JobBoard
 from common.settings import Settings
 
@@ -104,7 +105,7 @@ def test_an_unknown_job_is_not_found(client: FlaskClient, check_problem: Check) 
     for job_id in ("20250101-000000-aaaaaa", f"{known}:errors", "a b"):
         check_problem(client.get(f"{JOBS}/{job_id}"), 404)
         check_problem(client.get(f"{JOBS}/{job_id}/errors"), 404)
-        for action in ("pause", "resume", "cancel"):
+        for action in ("pause", "resume", "cancel", "retry"):
             check_problem(client.post(f"{JOBS}/{job_id}/{action}", json={}), 404)
 
 
@@ -120,6 +121,43 @@ def test_failed_files_are_listed_with_their_reasons(client: FlaskClient, board: 
     assert response.headers["Content-Disposition"] == f'attachment; filename="errors-{job_id}.csv"'
     rows = list(csv.reader(io.StringIO(response.get_data(as_text=True))))
     assert rows == [["path", "error"], *map(list, expected)]
+
+
+def test_failed_files_are_tried_again_as_a_new_job(client: FlaskClient, board: JobBoard, check_problem: Check) -> None:
+    job_id = client.post(JOBS, json={"folder": "photos"}).get_json()["id"]
+    assert "without failed files" in check_problem(client.post(f"{JOBS}/{job_id}/retry", json={}), 409)
+    board.add(job_id, {"failed": 1}, {"photos/b.jpg": "The file is empty."})
+    response = client.post(f"{JOBS}/{job_id}/retry", json={})
+    assert response.status_code == 202
+    accepted = response.get_json()
+    assert accepted["id"] != job_id
+    assert accepted["url"] == response.headers["Location"] == f"{JOBS}/{accepted['id']}"
+    assert client.get(accepted["url"]).get_json()["folder"] == "photos"
+    assert board.options(accepted["id"]) == (["photos/b.jpg"], False)
+
+
+def test_a_folder_that_has_become_empty_can_be_meant(
+    client: FlaskClient, board: JobBoard, check_problem: Check
+) -> None:
+    for body, expected in (({}, False), ({"allow_empty": False}, False), ({"allow_empty": True}, True)):
+        job_id = client.post(JOBS, json={"folder": "photos", **body}).get_json()["id"]
+        assert board.options(job_id) == (None, expected)
+    check_problem(client.post(JOBS, json={"folder": "photos", "allow_empty": "perhaps"}), 422)
+
+
+def test_a_job_that_redis_has_lost_is_shown_as_interrupted(
+    client: FlaskClient, board: JobBoard, settings: Settings, check_problem: Check
+) -> None:
+    job_id = client.post(JOBS, json={"folder": "photos"}).get_json()["id"]
+    JobJournal(settings.data_dir).begin(board.get(job_id))
+    with redis.Redis.from_url(settings.redis_url) as lost:
+        lost.flushall()
+    (job,) = client.get(JOBS).get_json()
+    assert (job["id"], job["state"]) == (job_id, "failed")
+    assert job["error"].startswith("interrupted")
+    assert client.get(f"{JOBS}/{job_id}").get_json() == job
+    assert client.get(f"{JOBS}/{job_id}/errors").get_json() == []
+    check_problem(client.post(f"{JOBS}/{job_id}/retry", json={}), 409)
 
 
 def test_errors_come_as_json_or_csv_only(client: FlaskClient, check_problem: Check) -> None:
@@ -139,7 +177,7 @@ class TestToken:
     @pytest.mark.parametrize("header", [None, "Bearer wrong", "Basic s3cret", "s3cret-ü", "Bearer"])
     def test_changes_need_it(self, client: FlaskClient, check_problem: Check, header: str | None) -> None:
         headers = {"Authorization": header.encode().decode("latin-1")} if header else {}
-        for path in (JOBS, f"{JOBS}/x/pause", f"{JOBS}/x/resume", f"{JOBS}/x/cancel"):
+        for path in (JOBS, f"{JOBS}/x/pause", f"{JOBS}/x/resume", f"{JOBS}/x/cancel", f"{JOBS}/x/retry"):
             response = client.post(path, json={"folder": "photos"}, headers=headers)
             check_problem(response, 401)
             assert response.headers["WWW-Authenticate"].startswith("Bearer")

@@ -19,6 +19,7 @@ CONTRACT = {
     ("POST", "/api/v1/index-jobs/{job_id}/pause"),
     ("POST", "/api/v1/index-jobs/{job_id}/resume"),
     ("POST", "/api/v1/index-jobs/{job_id}/cancel"),
+    ("POST", "/api/v1/index-jobs/{job_id}/retry"),
     ("GET", "/api/v1/images"),
     ("GET", "/api/v1/images/{image_id}"),
     ("GET", "/api/v1/images/{image_id}/thumbnail"),

@@ -1,0 +1,117 @@
+"""Changes what workers in other processes do: a slower model, a model that only sleeps, files that kill.
+
+The change travels as JSON in the variable `INJECT`. Python runs `injected/sitecustomize.py` when it starts; that
+calls `apply`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_FOLDER = Path(__file__).parent / "injected"
+
+
+@contextmanager
+def injected(*, slow: float = 0.0, stub: float | None = None, poison: str = "") -> Iterator[None]:
+    """What is started inside the block is changed.
+
+    Args:
+        slow: Seconds that the real model sleeps for each picture, beside its work.
+        stub: Seconds that a model without TensorFlow sleeps for each picture; it replaces the real one.
+        poison: A file with this text in its name kills the process that reads it.
+    """
+    before = {name: os.environ.get(name) for name in ("INJECT", "PYTHONPATH")}
+    os.environ["INJECT"] = json.dumps({"slow": slow, "stub": stub, "poison": poison})
+    project = str(_FOLDER.parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_FOLDER), project, before["PYTHONPATH"]]))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def apply(text: str) -> None:
+    """Makes the changes in this process."""
+    wanted = json.loads(text)
+    if wanted["slow"]:
+        _slow_down(wanted["slow"])
+    if wanted["stub"] is not None:
+        _stub(wanted["stub"])
+    if wanted["poison"]:
+        _poison(wanted["poison"])
+
+
+def _slow_down(seconds: float) -> None:
+    from workers import extractor
+
+    extract = extractor.KerasExtractor.extract
+
+    def slow(self: Any, pixels: Any) -> Any:
+        time.sleep(seconds * len(pixels))
+        return extract(self, pixels)
+
+    extractor.KerasExtractor.extract = slow  # type: ignore[method-assign]
+
+
+def _stub(seconds: float) -> None:
+    from workers import extractor
+
+    extractor.load_extractor = lambda settings, weights: StubExtractor(seconds)  # type: ignore[assignment]
+
+
+def _poison(text: str) -> None:
+    from workers.decoding import FileReader
+
+    read = FileReader._read
+
+    def deadly(self: FileReader, public_path: str) -> Any:
+        if text in public_path:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read(self, public_path)
+
+    FileReader._read = deadly  # type: ignore[method-assign]
+
+
+class StubExtractor:
+    """A model that sleeps instead of computing: its features have eight numbers and follow from the pixels.
+
+    Args:
+        seconds: How long it sleeps for each picture.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        from common.models import ModelSpec
+
+        self.seconds = seconds
+        self.precision = "float32"
+        self.images_per_second = 1 / seconds if seconds else 2000.0
+        self.spec = ModelSpec(
+            architecture="stub",
+            layer="none",
+            weights_sha256="0" * 64,
+            preprocessing="none",
+            dimension=8,
+            input_size=(16, 16),
+            trained=True,
+        )
+
+    def extract(self, pixels: Any) -> Any:
+        """Sleeps; then gives a feature of length 1 for each picture."""
+        import numpy as np
+
+        time.sleep(self.seconds * len(pixels))
+        digests = [hashlib.sha256(picture.tobytes()).digest()[:8] for picture in pixels]
+        features = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 8).astype(np.float32) + 1
+        return features / np.linalg.norm(features, axis=1, keepdims=True)
