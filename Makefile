@@ -1,7 +1,7 @@
 # One machine: `make up`. Everything that is checked: `make test`.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up test lint format lock setup setup-dev compose-test clean
+.PHONY: help up test chaos lint format lock setup setup-dev compose-test clean
 
 IMAGES ?=
 PORT ?= 8000
@@ -29,6 +29,9 @@ lint: setup-dev ## Check style and types
 format: setup-dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: setup-dev ## Kill workers and Redis while folders are indexed: make chaos [SEEDS=10]
+	$(BIN)/python -m tests.chaos.run --seeds $(or $(SEEDS),10)
 
 compose-test: ## Build the containers, run them, kill them one by one (needs Docker)
 	tests/compose/run

@@ -22,7 +22,7 @@ from common import job_scripts as scripts
 from common.errors import JobStateConflict, UnknownJob
 from common.messages import FileError, IndexJob, JobState
 from common.redis_client import key
-from common.worklist import WorkList
+from common.worklist import WorkList, add_scan
 
 KEEP_FINISHED_SECONDS = 30 * 24 * 3600
 RATE_WINDOW_SECONDS = 60.0
@@ -68,8 +68,8 @@ class JobBoard:
             if paths is not None:
                 pipe.set(_job(job_id, "paths"), json.dumps(list(paths)))
             pipe.zadd(key("jobs"), {job_id: now})
+            add_scan(pipe, job_id)  # in the same step: a job without a scan would never end
             pipe.execute()
-        self.work.open_scan(job_id)
         return self.get(job_id)
 
     def get(self, job_id: str) -> IndexJob:

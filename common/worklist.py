@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import cast
 
 import redis
+from redis.client import Pipeline
 
 from common.redis_client import key
 
@@ -23,6 +24,8 @@ SCAN_ITEM = "scan"
 LEASE_SECONDS = 20.0
 # A message that has not come to any worker by then, although the queue is empty, was lost with Redis.
 LOST_SECONDS = 20.0
+# A queue that is never empty only makes the waiting longer.
+LOST_IN_QUEUE_SECONDS = 600.0
 
 # A value of `open` is "", while the message waits, or the worker's name; then "|" and a time.
 # KEYS: job, todo, open. ARGV: window, now
@@ -83,6 +86,12 @@ return out
 """
 
 
+def add_scan(pipe: Pipeline, job_id: str) -> None:
+    """Makes the scan of a job an item that is about to be sent, as a part of a transaction."""
+    pipe.hsetnx(_key(job_id, "open"), SCAN_ITEM, f"|{time.time()}")
+    pipe.sadd(key("active"), job_id)
+
+
 class WorkList:
     """The items of work of all jobs.
 
@@ -102,8 +111,7 @@ class WorkList:
     def open_scan(self, job_id: str) -> bool:
         """Makes the scan of a job an item that is about to be sent. Returns False if it is one already."""
         with self._redis.pipeline() as pipe:
-            pipe.hsetnx(_key(job_id, "open"), SCAN_ITEM, f"|{time.time()}")
-            pipe.sadd(key("active"), job_id)
+            add_scan(pipe, job_id)
             return bool(pipe.execute()[0])
 
     def add(self, job_id: str, items: Iterable[str]) -> None:
@@ -157,7 +165,7 @@ class WorkList:
     def overdue(self, job_id: str, *, queue_is_empty: bool) -> list[str]:
         """The items whose messages must be sent again: their worker has died, or Redis has lost the message."""
         now = time.time()
-        lost_before = now - LOST_SECONDS if queue_is_empty else 0
+        lost_before = now - (LOST_SECONDS if queue_is_empty else LOST_IN_QUEUE_SECONDS)
         return _texts(self._overdue(keys=[_key(job_id, "open")], args=[now, lost_before]))
 
     def clear_batches(self, job_id: str) -> None:

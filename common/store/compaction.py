@@ -18,6 +18,8 @@ from common.store.feature_store import FeatureStore
 from common.store.segment import SUFFIX, ImageRecord, SegmentContent, Tombstone
 
 TARGET_ROWS = 65_536
+# A merged segment is put together in memory, which takes about twice its size.
+TARGET_BYTES = 512 * 2**20
 # An abandoned temporary file is certainly not being written any more after this time.
 STALE_TEMPORARY_SECONDS = 24 * 3600
 # A batch of an old job may still publish records older than a tombstone; after this time none will. Then the
@@ -59,24 +61,26 @@ def compact(store: FeatureStore, target_rows: int = TARGET_ROWS, *, lazily: bool
 
 
 def _groups(store: FeatureStore, target_rows: int, *, lazily: bool) -> list[list[SegmentRow]]:
-    """Segments worth merging, in groups of one precision with at most `target_rows` live rows."""
+    """Segments worth merging, in groups of one precision with at most `target_rows` live rows and `TARGET_BYTES`."""
     groups: list[list[SegmentRow]] = []
     by_precision: dict[str, list[tuple[SegmentRow, int]]] = {}
     for row in store.catalog.segments():
         live = store.catalog.live_count(row.id)
         mostly_dead = live < 0.7 * row.count
-        if row.count < target_rows // 2 or mostly_dead:
+        is_small = row.count < target_rows // 2 and row.size < TARGET_BYTES // 2
+        if is_small or mostly_dead:
             by_precision.setdefault(row.precision, []).append((row, live))
     for rows in by_precision.values():
         group: list[SegmentRow] = []
-        size = 0
+        size = weight = 0
         for row, live in sorted(rows, key=lambda item: item[1]) if lazily else rows:
             too_large = lazily and live > size
-            if group and (size + live > target_rows or too_large):
+            live_bytes = row.size * live // max(1, row.count)
+            if group and (size + live > target_rows or weight + live_bytes > TARGET_BYTES or too_large):
                 groups.append(group)
-                group, size = [], 0
+                group, size, weight = [], 0, 0
             group.append(row)
-            size += live
+            size, weight = size + live, weight + live_bytes
         groups.append(group)
     return [group for group in groups if len(group) > 1 or _worth_alone(store, group)]
 

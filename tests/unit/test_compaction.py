@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.store import FeatureStore, ImageRecord, Tombstone, compact
+from common.store import FeatureStore, ImageRecord, Tombstone, compact, compaction
 from common.store.compaction import KEEP_TOMBSTONES_SECONDS, STALE_TEMPORARY_SECONDS
 from tests.unit.helpers import feature_of, live, make_store, publish, record, segment_file, thumbnail_of
 
@@ -83,6 +83,16 @@ def test_lazily_each_row_is_rewritten_a_few_times_only(store: FeatureStore) -> N
     assert written <= 128 * 8
     assert len(names(store)) <= 8
     assert len(rows_of(store)) == 128
+
+
+def test_a_merged_segment_stays_within_what_memory_holds(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        publish(store, f"s{number:02}", [f"p/{number:02}"])
+    before = rows_of(store)
+    size = segment_file(store, "s00").stat().st_size
+    monkeypatch.setattr(compaction, "TARGET_BYTES", 4 * size)
+    assert compact(store).written == 3
+    assert rows_of(store) == before
 
 
 def test_an_empty_store_and_a_single_segment_are_left_alone(store: FeatureStore) -> None:
