@@ -7,8 +7,10 @@ import os
 import socket
 import sqlite3
 import threading
+from contextlib import suppress
 
 import redis
+from kombu.exceptions import OperationalError
 
 from common.celery_app import COMPACT, INDEX_BATCH, SCAN
 from common.errors import ImageSearchError, UnknownJob
@@ -30,7 +32,7 @@ SPLIT_INTO = 8
 MAX_ATTEMPTS_ALONE = 3
 MAX_SCANS = 5
 # What may be over in a moment: Redis or a disk is away, or full.
-PASSING = (OSError, sqlite3.OperationalError, redis.RedisError)
+PASSING = (OSError, sqlite3.OperationalError, redis.RedisError, OperationalError)
 # Batches of one job that are under way at a time, for each bulk worker: small, so that jobs share the workers.
 WINDOW_PER_WORKER = 2
 MIN_WINDOW = 4
@@ -122,7 +124,8 @@ def _scan(worker: Runtime, job_id: str) -> None:
         if attempt >= MAX_SCANS:
             fail_job(worker, job_id, f"The scan failed {attempt} times: {error}")
         else:
-            worker.send(SCAN, job_id, after_seconds=2.0 * max(1, attempt))
+            with suppress(OperationalError):  # else it is missed after a while
+                worker.send(SCAN, job_id, after_seconds=2.0 * max(1, attempt))
     except Exception as error:
         logger.exception("the scan of job %s failed", job_id)
         fail_job(worker, job_id, f"The scan failed: {error}")

@@ -11,6 +11,7 @@ from typing import Any
 
 import redis
 from celery import Task, shared_task
+from kombu.exceptions import OperationalError
 
 from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH
 from common.errors import UnknownSearch
@@ -18,6 +19,7 @@ from workers.runtime import runtime
 
 logger = logging.getLogger(__name__)
 
+REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, OperationalError)
 # Bulk work is acknowledged when it is done: a worker that dies loses nothing. All of it may be repeated.
 RELIABLE: dict[str, Any] = {
     "acks_late": True,
@@ -33,6 +35,8 @@ class JobTask(Task):  # type: ignore[misc]
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called when the retries are used up: the job must not look as if it were still running."""
+        if isinstance(exc, REDIS_AWAY):
+            return  # its lease runs out, and the work is sent again
         from workers.batches import fail_job
 
         fail_job(runtime(), args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")

@@ -7,8 +7,10 @@ into memory and share them between processes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +104,7 @@ def write_segment(directory: Path, name: str, spec: ModelSpec, precision: str, c
         return target
     with (
         atomic_path(target, overwrite=False) as temporary,
+        _disk_errors(target),
         # Page-aligned, so that the features can be mapped without a shift.
         h5py.File(temporary, "w", alignment_threshold=4096, alignment_interval=4096) as file,
     ):
@@ -117,6 +120,15 @@ def write_segment(directory: Path, name: str, spec: ModelSpec, precision: str, c
         file.attrs["sha256"] = json.dumps(digests)
         file.flush()
     return target
+
+
+@contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    """On a full disk HDF5 fails to close a file with an error that is no `OSError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"{target} cannot be written: {error}") from error
 
 
 def _datasets(content: SegmentContent) -> dict[str, npt.NDArray[Any] | list[str]]:
@@ -274,6 +286,8 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     except FileNotFoundError:
         raise
     except _DAMAGE as error:
+        if not path.exists():  # compacted away while it was being opened: HDF5 has other words for that
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
         raise SegmentDamaged(path, error) from error
 
 

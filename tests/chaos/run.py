@@ -96,7 +96,7 @@ def run(folder: Path, subject: Subject, seed: int, plan: Plan) -> list[str]:
         found = content_of(world.settings, folder / "export.h5")
         problems += differences(subject.expected, found)
         problems += store_problems(open_store(world.settings))
-        problems += job_problems(world.system)
+        problems += world.problems + job_problems(world.system)
         problems += _search_problems(world.system, subject)
     except (AssertionError, TimeoutError) as error:
         problems.append(str(error))

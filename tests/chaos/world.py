@@ -58,6 +58,7 @@ class World:
         self._began = time.monotonic()
         self._job: IndexJob | None = None
         self.job_count = 0
+        self.problems: list[str] = []
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -113,6 +114,8 @@ class World:
             return
         if self._job is not None:
             self.say(f"job {self._job.id} is {self._job.state}: {self._job.done} done, {self._job.error or 'no error'}")
+            if self._job.state != "done":
+                self.problems.append(f"job {self._job.id} is {self._job.state}: {self._job.error}")
             files = sorted(self.photos.rglob("*.jpg"))
             for path in self.rng.sample(files, len(files) // 3):
                 path.touch()

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis
+from kombu.exceptions import OperationalError
 
 from common.celery_app import SCAN
 from common.errors import UnknownJob
 from common.settings import Settings
+from common.store import Tombstone, segment
 from common.worklist import SCAN_ITEM
 from tests.unit.helpers import add_picture
 from tests.unit.test_batches import Worker
-from workers import batches
+from workers import batches, tasks
 from workers.batches import MAX_SCANS, run_batch
 from workers.plan_folder import PlanFolder
 
@@ -100,3 +103,42 @@ def test_after_an_outage_the_others_renew_their_leases_first(worker: Worker, mon
     worker._quiet_until = 0
     worker._tick()
     assert len(looks) == 2
+
+
+def test_a_job_does_not_fail_because_redis_was_away(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, _ = worker.plan()
+    monkeypatch.setattr(tasks, "runtime", lambda: worker)
+    for away in (redis.ConnectionError("refused"), OperationalError("refused")):
+        tasks.index_batch.on_failure(away, "task", [job_id, "001-000001"], {}, None)
+        assert worker.jobs.get(job_id).state == "running"
+    tasks.index_batch.on_failure(ValueError("a mistake"), "task", [job_id, "001-000001"], {}, None)
+    job = worker.jobs.get(job_id)
+    assert job.state == "failed"
+    assert "a mistake" in (job.error or "")
+
+
+def test_what_hdf5_raises_on_a_full_disk_is_an_error_of_the_disk(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise RuntimeError("Can't destroy cache (slist already enabled?)")
+
+    monkeypatch.setattr(segment, "_write", full)
+    with pytest.raises(OSError, match="cannot be written: Can't destroy cache"):
+        worker.store.publish("first", precision="none", tombstones=[Tombstone("photos/0.jpg", 1)])
+    assert list(worker.store.segments_path.iterdir()) == []
+
+
+def test_a_segment_that_goes_while_it_is_opened_is_gone_and_not_damaged(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.store.publish("first", precision="none", tombstones=[Tombstone("photos/0.jpg", 1)])
+    path = worker.store.segments_path / "first.h5"
+
+    def compacted(*_: object, **__: object) -> None:
+        path.unlink()
+        raise OSError("Unable to synchronously open file (can't retrieve stat info for file)")
+
+    monkeypatch.setattr(segment.h5py, "File", compacted)
+    with pytest.raises(FileNotFoundError):
+        segment.Segment(path)
