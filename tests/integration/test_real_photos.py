@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,25 @@ def test_odd_and_hostile_files_are_indexed_or_listed(real: System, assets: Path)
     assert len(errors) == job.failed
     assert all(error.error for error in errors)
     assert job.done >= 190
+
+
+def test_broken_files_among_good_ones_are_listed_each_with_one_reason(
+    system: System, library: Path, assets: Path
+) -> None:
+    shutil.copytree(assets / "images" / "odd" / "pillow", library / "odd")
+    odd = len(list((library / "odd").iterdir()))
+    for number in range(200):
+        data = (assets / "images" / "corel1k" / f"{number}.jpg").read_bytes()
+        (library / f"{number}.jpg").write_bytes(data)
+        (library / f"{number}-cut.jpg").write_bytes(data[: len(data) // 2])
+    system.start_worker("bulk")
+    job = system.index("photos")
+    errors = system.client.job_errors(job.id)
+    assert (job.state, job.found, job.total, job.done + job.failed) == ("done", odd + 400, odd + 400, odd + 400)
+    assert len({error.path for error in errors}) == len(errors) == job.failed
+    cut = [error for error in errors if error.path.endswith("-cut.jpg")]
+    assert len(cut) == 200
+    assert all("damaged" in error.error for error in cut)
+    assert not any(error.path == f"photos/{number}.jpg" for error in errors for number in range(200))
+    again = system.index("photos")
+    assert (again.unchanged, again.failed, again.done) == (job.done, job.failed, 0)
