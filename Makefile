@@ -82,6 +82,6 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.10 --gene
 
 lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
-	$(COMPILE) --constraint requirements/dev.txt --all-extras --output-file requirements.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra web --extra worker --extra up --output-file requirements.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --output-file requirements/web.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt

@@ -51,7 +51,14 @@ def system_on(url: str, library: Path, folder: Path) -> System:
     folder.mkdir()
     roots = (LibraryRoot(name="photos", path=library),)
     return System(
-        Settings(redis_url=url, data_dir=folder / "data", library_roots=roots, model="vgg16", weights="untrained"),
+        Settings(
+            redis_url=url,
+            data_dir=folder / "data",
+            library_roots=roots,
+            model="vgg16",
+            weights="untrained",
+            precision="float32",
+        ),
         folder,
     )
 

@@ -40,6 +40,7 @@ def seconds_with(workers: int, library: Path, folder: Path, sleep: float) -> flo
             library_roots=(LibraryRoot(name="photos", path=library),),
             model="vgg16",
             weights="untrained",
+            precision="float32",
             batch_seconds=BATCH_SECONDS,
         )
         folder.mkdir()

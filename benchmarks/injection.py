@@ -54,21 +54,21 @@ def apply(text: str) -> None:
 
 
 def _slow_down(seconds: float) -> None:
-    from workers import extractor
+    from workers.network.batched import BatchedExtractor
 
-    extract = extractor.KerasExtractor.extract
+    extract = BatchedExtractor.extract
 
     def slow(self: Any, pixels: Any) -> Any:
         time.sleep(seconds * len(pixels))
         return extract(self, pixels)
 
-    extractor.KerasExtractor.extract = slow  # type: ignore[method-assign]
+    BatchedExtractor.extract = slow  # type: ignore[method-assign]
 
 
 def _stub(seconds: float) -> None:
     from workers import extractor
 
-    extractor.load_extractor = lambda settings, weights: StubExtractor(seconds)  # type: ignore[assignment]
+    extractor.load_extractor = lambda settings, weights, **_: StubExtractor(seconds)  # type: ignore[assignment]
 
 
 def _poison(text: str) -> None:

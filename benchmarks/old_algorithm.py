@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from workers.extractor import set_untrained_weights
+from workers.network.keras_models import set_untrained_weights
 
 
 class OldAlgorithm:

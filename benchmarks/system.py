@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 import redis
 
@@ -24,10 +25,13 @@ from common.redis_server import redis_server_binary
 from common.settings import PREFIX, LibraryRoot, Settings, format_roots
 
 READY_SECONDS = 180.0
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
-    """Waits until a condition holds.
+def wait_until(
+    condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS, *, every: float = 0.05
+) -> None:
+    """Waits until a condition holds, looking again every so many seconds.
 
     Raises:
         TimeoutError: It did not hold in time; `what` is in the message.
@@ -36,7 +40,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = READY_
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not after {seconds} s")
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 @contextmanager
@@ -75,12 +79,17 @@ def _answers(client: redis.Redis) -> bool:
         return False
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running_web(settings: Settings) -> Iterator[str]:
     """The web tier as `imagesearch web` starts it, on a free port. Gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(command, env=environment(settings), start_new_session=True)
     address = f"http://127.0.0.1:{port}"
@@ -183,24 +192,25 @@ class System:
         for worker in self._workers:
             worker.stop()
 
-    def wait_for_job(self, job_id: str, seconds: float = READY_SECONDS) -> IndexJob:
+    def wait_for_job(self, job_id: str, seconds: float = READY_SECONDS, *, every: float = 0.05) -> IndexJob:
         """Waits until a job has ended."""
         final = {"done", "failed", "cancelled"}
-        wait_until(lambda: self.client.job(job_id).state in final, f"job {job_id} ends", seconds)
+        wait_until(lambda: self.client.job(job_id).state in final, f"job {job_id} ends", seconds, every=every)
         return self.client.job(job_id)
 
-    def index(self, folder: str, seconds: float = READY_SECONDS) -> IndexJob:
+    def index(self, folder: str, seconds: float = READY_SECONDS, *, every: float = 0.05) -> IndexJob:
         """Indexes a folder and waits for it."""
-        return self.wait_for_job(self.client.submit_index_job(folder).id, seconds)
+        return self.wait_for_job(self.client.submit_index_job(folder).id, seconds, every=every)
 
     def search(self, image: bytes | None = None, **query: object) -> SearchResult:
         """Searches and waits for the answer."""
-        submitted = self.client.submit_search(SearchQuery(**query), image)  # type: ignore[arg-type]
+        uploads = [] if image is None else [image]
+        submitted = self.client.submit_search(SearchQuery(**query), uploads)  # type: ignore[arg-type]
         return self.client.search(submitted.id, wait_seconds=30)
 
 
 @contextmanager
-def temporary_system(images: Path, model: str, weights: str) -> Iterator[System]:
+def temporary_system(images: Path, model: str, weights: str, *, precision: Precision = "float32") -> Iterator[System]:
     """A system of its own in a temporary folder, without workers, on a folder of pictures called `images`."""
     with tempfile.TemporaryDirectory() as name, running_redis() as url:
         settings = Settings(
@@ -209,6 +219,7 @@ def temporary_system(images: Path, model: str, weights: str) -> Iterator[System]
             library_roots=(LibraryRoot(name="images", path=images.absolute()),),
             model=model,
             weights=weights,
+            precision=precision,
         )
         system = System(settings, Path(name))
         try:

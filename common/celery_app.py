@@ -14,6 +14,8 @@ SEARCH = "imagesearch.search"
 SCAN = "imagesearch.scan_folder"
 INDEX_BATCH = "imagesearch.index_batch"
 COMPACT = "imagesearch.compact"
+FIND_DUPLICATES = "imagesearch.find_duplicates"
+TRAIN_CANDIDATES = "imagesearch.train_candidates"
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -34,14 +36,17 @@ def make_celery(settings: Settings) -> Celery:
             SCAN: {"queue": BULK},
             INDEX_BATCH: {"queue": BULK},
             COMPACT: {"queue": MAINTENANCE},
+            FIND_DUPLICATES: {"queue": MAINTENANCE},
+            TRAIN_CANDIDATES: {"queue": MAINTENANCE},
         },
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
         worker_hijack_root_logger=False,
         # With it on, prefork workers exit when Redis restarts.
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # Loading TensorFlow and the model takes longer than the default of 4 s, after which a child is killed.
-        worker_proc_alive_timeout=300,
+        # Loading TensorFlow and the model takes longer than the default of 4 s, after which a child is killed; at a
+        # low priority on a busy machine, minutes.
+        worker_proc_alive_timeout=900,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={

@@ -42,6 +42,18 @@ class RedisUnavailable(ServiceUnavailable):
         )
 
 
+class VectorBackendUnavailable(ServiceUnavailable):
+    """Milvus cannot be reached."""
+
+    def __init__(self, uri: str, reason: object) -> None:
+        self.uri = uri
+        super().__init__(
+            f"Milvus at {uri} does not answer as it should ({reason}). Start it, or correct IMAGESEARCH_MILVUS_URI: "
+            "the URL of a Milvus server, or the path of a Milvus Lite file (*.db), which one process at a time may "
+            "open. IMAGESEARCH_VECTOR_BACKEND=faiss works without Milvus."
+        )
+
+
 class ModelNotReady(ServiceUnavailable):
     """No worker has loaded the model yet: start one with `imagesearch worker --queues query`."""
 
@@ -175,12 +187,24 @@ class UnknownSearch(ImageSearchError):
     """This search is unknown, or its results have expired: submit the image again."""
 
 
+class InvalidCursor(ImageSearchError):
+    """This is not the `next_cursor` of an answer that has more results."""
+
+
+class QueryCancelled(ImageSearchError):
+    """The pictures of this query cancel each other out: nothing is left to search for. Change their weights."""
+
+
 class UnknownJob(ImageSearchError):
     """This index job is unknown."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
         super().__init__(f"No index job {job_id} is known. `imagesearch jobs` lists the known ones.")
+
+
+class UnknownDuplicateJob(ImageSearchError):
+    """This search for duplicates is unknown, or its results have expired: start it again."""
 
 
 class JobStateConflict(ImageSearchError):

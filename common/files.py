@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -60,3 +61,11 @@ def write_atomically(target: Path, data: bytes) -> None:
     """Replaces `target` by a file with `data`."""
     with atomic_path(target, overwrite=True) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file, which is made if it is not there, while the block runs."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

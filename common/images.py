@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
+from common.conversion import eight_bit, upright, without_alpha
 from common.errors import DamagedImage, EmptyImage, ImageRejected, ImageTooLarge, UnsupportedImage
+from common.gate import Gate
 from common.messages import Crop
 from common.settings import Settings
 
@@ -37,6 +40,16 @@ EXTENSIONS = frozenset({
 
 THUMBNAIL_PIXELS = 320
 THUMBNAIL_QUALITY = 80
+# A picture up to a quarter larger than that is its own thumbnail: to resize it costs more than to encode it.
+_SMALL_ENOUGH_PIXELS = 400
+
+# While it is decoded a picture takes 4 bytes a pixel, and as much again in some formats. Pictures of up to
+# `_LARGE_PIXELS` are decoded as they come; of larger ones so many at a time in each decoder, but at least one.
+_LARGE_PIXELS = 20_000_000
+_LARGE_PIXELS_IN_FLIGHT = 120_000_000
+# Pillow's own is 16 MiB, which the C library keeps for each thread when they are freed: gigabytes. It gives back
+# blocks of more than 32 MiB.
+_MEMORY_BLOCK_BYTES = 64 * 2**20
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -66,7 +79,9 @@ class ImageDecoder:
         self.max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._bytes_setting = bytes_setting
+        self._gate = Gate(_LARGE_PIXELS_IN_FLIGHT, light=_LARGE_PIXELS)
         register_heif_opener()
+        Image.core.set_block_size(_MEMORY_BLOCK_BYTES)  # type: ignore[attr-defined]
         # Some plugins learn the size only while decoding: beyond the limit Pillow must not just warn.
         Image.MAX_IMAGE_PIXELS = max_pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -110,12 +125,17 @@ class ImageDecoder:
         Raises:
             ImageRejected: The reason is its message.
         """
-        image = self._load(data)
+        image = self._open(data)
+        # Closed at once: the next large picture needs the memory.
+        with self._gate.hold(image.width * image.height), closing(image):
+            return self._finish(_loaded(image), crop, thumbnail)
+
+    def _finish(self, image: Image.Image, crop: Crop | None, thumbnail: bool) -> DecodedImage:
         width, height = image.size
         small = make_thumbnail(image) if thumbnail else b""
         if crop is not None:
             image = image.crop(_crop_box(crop, width, height))
-        resized = image.resize((self._size[1], self._size[0])).convert("RGB")
+        resized = _rgb(image.resize((self._size[1], self._size[0])))
         return DecodedImage(np.asarray(resized, dtype=np.uint8), width, height, small)
 
     def _open(self, data: bytes) -> Image.Image:
@@ -137,61 +157,40 @@ class ImageDecoder:
             raise ImageTooLarge("pixels", image.width * image.height, self._max_pixels, "MAX_IMAGE_PIXELS")
         return image
 
-    def _load(self, data: bytes) -> Image.Image:
-        """Decodes to an upright picture in mode RGB, L or CMYK."""
-        image = self._open(data)
-        try:
-            image.load()
-            return _without_alpha(_eight_bit(_upright(image)))
-        except ImageRejected:
-            raise
-        except Exception as error:
-            raise DamagedImage(error or type(error).__name__) from error
-
 
 def make_thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of at most `THUMBNAIL_PIXELS` on the longer side."""
-    small = image.convert("RGB") if image.mode != "RGB" else image.copy()
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.BICUBIC)
+    """A JPEG of at most `THUMBNAIL_PIXELS` on the longer side, or a little more, of a picture in RGB, L or CMYK."""
+    longer = max(image.size)
+    if longer > _SMALL_ENOUGH_PIXELS:
+        width, height = (max(1, round(side * THUMBNAIL_PIXELS / longer)) for side in image.size)
+        # At most a twentieth less sharp than bicubic and nearly twice as fast; the gap lets it average blocks first.
+        image = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=2.0)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    _rgb(image).save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
     return buffer.getvalue()
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    """Decodes to an upright picture in mode RGB, L or CMYK."""
+    try:
+        image.load()
+        image = upright(image)
+        image = eight_bit(image)
+        return without_alpha(image)
+    except (ImageRejected, MemoryError):
+        raise  # too little memory is no fault of the file
+    except Exception as error:
+        raise DamagedImage(error or type(error).__name__) from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _crop_box(crop: Crop, width: int, height: int) -> tuple[int, int, int, int]:
     left, top, right, bottom = crop
     x, y = min(int(left * width), width - 1), min(int(top * height), height - 1)
     return x, y, max(x + 1, math.ceil(right * width)), max(y + 1, math.ceil(bottom * height))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - broken EXIF data must not cost the picture
-        return image
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scales samples of 16 and 32 bits and floats to 8 bits; Pillow's own conversion would clip them to white."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    samples = np.asarray(image).astype(np.float64)
-    samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    if image.mode.startswith("I;16"):
-        samples /= 257.0
-    elif samples.max() > 255:
-        samples *= 255.0 / max(65535.0, samples.max())
-    elif image.mode == "F" and samples.max() <= 1:
-        samples *= 255.0
-    return Image.fromarray(np.clip(np.rint(samples), 0, 255).astype(np.uint8), "L")
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode in {"RGB", "L", "CMYK"} else image.convert("RGB")
 
 
 def _bomb_pixels(error: BaseException) -> int:

@@ -8,16 +8,19 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from common import presence
-from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH, make_celery
+from common import presence, stage_metrics
+from common.celery_app import COMPACT, FIND_DUPLICATES, INDEX_BATCH, QUERY, SCAN, SEARCH, make_celery
+from common.duplicates import DuplicateBoard, DuplicateJob, DuplicatePage
 from common.errors import JobStateConflict, RedisUnavailable, UnknownJob
 from common.journal import JobJournal
 from common.library import Library
 from common.messages import FileError, IndexJob, QueueLengths, SearchQuery, SearchResult, WorkerInfo
 from common.progress import JobBoard
+from common.recall import RecallBoard, RecallTotals
 from common.redis_client import connect, public_url, reported
 from common.searches import SearchBoard
 from common.settings import Settings
+from common.stage_metrics import QueryMetrics
 
 # What a resumed job sends at once; its workers send the rest.
 RESUME_WINDOW = 4
@@ -33,12 +36,20 @@ class Client:
         self._celery: Celery = make_celery(settings)
         self._jobs = JobBoard(self.redis)
         self._journal = JobJournal(settings.data_dir)
+        self._duplicates = DuplicateBoard(self.redis, settings.data_dir)
         self._searches = SearchBoard(
             self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
         )
 
-    def submit_search(self, query: SearchQuery, image: bytes | None = None) -> SearchResult:
-        """Enqueues a search for `image` (the bytes of a picture file) or for `query.image_id`.
+    def submit_search(
+        self, query: SearchQuery, uploads: Sequence[bytes] = (), began: float | None = None
+    ) -> SearchResult:
+        """Enqueues a search for uploaded pictures, for stored ones that the query names, or for both.
+
+        Args:
+            query: What is searched for.
+            uploads: The bytes of a picture file for each picture of the query that is not stored.
+            began: The `time.perf_counter()` when the client's request came, for the stage `upload`.
 
         Raises:
             OutsideLibrary: `query.folder` is under no library root.
@@ -46,7 +57,24 @@ class Client:
         if query.folder is not None:
             query = query.model_copy(update={"folder": self.library.locate(query.folder).public})
         with reported(self.settings):
-            record = self._searches.create(query, image)
+            record = self._searches.create(query, uploads, began)
+        self._send(SEARCH, record.result.id)
+        return record.result
+
+    def continue_search(self, cursor: str, k: int | None = None, began: float | None = None) -> SearchResult:
+        """Enqueues the next page of a search that is done.
+
+        Args:
+            cursor: Its `next_cursor`.
+            k: How many results; as many as before by default.
+            began: As for `submit_search`.
+
+        Raises:
+            UnknownSearch: There is no such search, or it has expired.
+            InvalidCursor: The search has no next page.
+        """
+        with reported(self.settings):
+            record = self._searches.create(self._searches.next_page(cursor, k), began=began)
         self._send(SEARCH, record.result.id)
         return record.result
 
@@ -58,6 +86,21 @@ class Client:
         """
         with reported(self.settings):
             return self._searches.result(search_id, wait_seconds)
+
+    def waiting_searches(self) -> int:
+        """How many searches no worker has taken yet."""
+        with reported(self.settings):
+            return self.redis.llen(QUERY)
+
+    def query_metrics(self) -> QueryMetrics:
+        """How many searches ended, and how long their stages took."""
+        with reported(self.settings):
+            return stage_metrics.read(self.redis)
+
+    def recall(self) -> RecallTotals:
+        """How many of the best results searches have found, as far as it was looked at."""
+        with reported(self.settings):
+            return RecallBoard(self.redis).read()
 
     def submit_index_job(self, folder: str, *, allow_empty: bool = False) -> IndexJob:
         """Enqueues the indexing of a folder, given as a public path or an absolute path under a root.
@@ -156,6 +199,27 @@ class Client:
             job = self._jobs.create(folder, paths=paths, allow_empty=allow_empty)
         self._send(SCAN, job.id)
         return job
+
+    def submit_duplicate_job(self, min_score: float, folder: str | None = None) -> DuplicateJob:
+        """Asks the maintenance worker for near-duplicates in the collection, or below a folder.
+
+        Args:
+            min_score: Images with at least this cosine similarity are duplicates.
+            folder: A public path, or an absolute path under a root.
+
+        Raises:
+            OutsideLibrary: The folder is under no library root.
+        """
+        public = None if folder is None else self.library.locate(folder).public
+        with reported(self.settings):
+            job = self._duplicates.create(min_score, public)
+        self._send(FIND_DUPLICATES, job.id)
+        return job
+
+    def duplicates(self, job_id: str, cursor: str | None, limit: int) -> DuplicatePage:
+        """The state of such a job, and `limit` of its groups once it is done; see `DuplicateBoard.page`."""
+        with reported(self.settings):
+            return self._duplicates.page(job_id, cursor, limit)
 
     def workers(self) -> list[WorkerInfo]:
         """The workers that are alive."""

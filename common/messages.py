@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, computed_field, field_validator
+
+from common.stopwatch import STAGES
 
 SearchState = Literal["queued", "running", "done", "failed"]
 JobState = Literal["scanning", "running", "paused", "done", "cancelled", "failed"]
@@ -20,6 +22,12 @@ Crop = tuple[Fraction, Fraction, Fraction, Fraction]
 
 MAX_K = 1000
 DEFAULT_K = 30
+# So many results of one search are handed out, page by page: to find the next ones all before them are ranked again.
+MAX_DEPTH = 10_000
+
+MAX_QUERY_IMAGES = 16
+MAX_WEIGHT = 10
+Weight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 
 
 class Message(BaseModel):
@@ -31,14 +39,63 @@ class Message(BaseModel):
 # --- searches ------------------------------------------------------------------------------------------------
 
 
-class SearchQuery(Message):
-    """What a client asks for. Without `image_id` the image's bytes lie in Redis beside the record."""
+class QueryImage(Message):
+    """A picture of a query: an indexed one, or without `image_id` the next uploaded one."""
 
     image_id: str | None = None
+    weight: Weight = 1.0
+
+
+class SearchPosition(Message):
+    """The last result of a page: the next page begins behind it.
+
+    `score` goes through JSON without loss, so that it can be compared exactly.
+    """
+
+    search_id: str = Field(description="the search of the first page: with it lies what was searched for")
+    rank: int
+    score: float
+    path: str
+
+    def is_before(self, score: float, path: str) -> bool:
+        """Whether a result with this score and path comes after this position, in the order of all results."""
+        # Its own path never: on another host the same score may differ in its last bit.
+        return path != self.path and (-score, path) > (-self.score, self.path)
+
+
+class SearchQuery(Message):
+    """What a client asks for.
+
+    One stored picture is named by `image_id`, several, or weighted ones, by `images`; without both it is one upload.
+    The bytes of uploads lie in Redis beside the record. With `after` it is the next page of an earlier search.
+    """
+
+    image_id: str | None = None
+    images: tuple[QueryImage, ...] = Field((), max_length=MAX_QUERY_IMAGES)
     k: int = Field(DEFAULT_K, ge=1, le=MAX_K)
     folder: str | None = None
     min_score: float | None = Field(None, ge=-1, le=1)
     crop: Crop | None = None
+    after: SearchPosition | None = None
+
+    @field_validator("images")
+    @classmethod
+    def _one_is_wanted(cls, value: tuple[QueryImage, ...]) -> tuple[QueryImage, ...]:
+        if value and all(image.weight <= 0 for image in value):
+            raise ValueError("at least one weight must be positive: say what to look for, not only what to avoid")
+        return value
+
+    @field_validator("crop")
+    @classmethod
+    def _of_one_picture(cls, value: Crop | None, info: ValidationInfo) -> Crop | None:
+        if value is not None and len(info.data.get("images", ())) > 1:
+            raise ValueError("a crop is possible only where a single picture is searched for")
+        return value
+
+    @property
+    def pictures(self) -> tuple[QueryImage, ...]:
+        """All pictures of the query with their weights; uploads in their order."""
+        return self.images or (QueryImage(image_id=self.image_id),)
 
 
 class ImageLinks(Message):
@@ -77,9 +134,16 @@ class SearchResult(Message):
     state: SearchState
     model: str | None = None
     trained: bool | None = None
-    took_ms: dict[str, float] = Field(default_factory=dict, description="total, and one entry for each stage")
+    took_ms: dict[str, float] = Field(
+        default_factory=dict,
+        description="milliseconds: `total`, and one entry for each stage that there was, in this order; "
+        + "; ".join(f"`{stage}`: {text}" for stage, text in STAGES.items()),
+    )
     indexed: int | None = Field(None, description="images in the store when it was searched")
     results: list[SearchHit] = Field(default_factory=list)
+    next_cursor: str | None = Field(
+        None, description="where there are more results: pass it as `cursor` to `POST /searches` for the next page"
+    )
     error: str | None = None
 
 
@@ -88,7 +152,10 @@ class SearchRecord(Message):
 
     query: SearchQuery
     result: SearchResult
-    submitted_at: float = Field(description="seconds since the epoch")
+    submitted_at: float = Field(description="when it was stored, seconds since the epoch")
+    upload_sizes: tuple[int, ...] = Field((), description="bytes of each uploaded picture")
+    upload_ms: float | None = Field(None, description="what the client's request took until then")
+    finished_at: float | None = Field(None, description="when a worker had the answer ready")
 
 
 # --- index jobs ----------------------------------------------------------------------------------------------
@@ -157,6 +224,10 @@ class WorkerInfo(Message):
     fingerprint: str | None = None
     precision: str | None = None
     images_per_second: float | None = None
+    threads: int | None = Field(None, description="threads of the network in this process")
+    cpu_pools: list[str] = Field(
+        default_factory=list, description="names of what its cores come from; workers that share one divide it"
+    )
     last_seen: datetime
 
 
@@ -179,4 +250,7 @@ class Status(Message):
     workers: list[WorkerInfo]
     queues: QueueLengths
     folders: list[str] = Field(default_factory=list, description="names of the library's roots")
+    recall_at_10: float | None = Field(
+        None, description="the part of the ten best that searches found, in samples; null where all are ranked exactly"
+    )
     version: str

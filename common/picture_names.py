@@ -17,3 +17,12 @@ def is_picture_name(name: str) -> bool:
 def is_skipped_folder(name: str) -> bool:
     """Whether a folder of this name is left out, with all that is below it."""
     return name.startswith(".") or name in SKIPPED_FOLDERS
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name can be stored: a file system may give bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

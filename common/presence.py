@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ from typing import Any, cast
 import redis
 
 from common.celery_app import QUEUES
+from common.cores import core_pools
 from common.messages import QueueLengths, WorkerInfo
 from common.redis_client import key
 
@@ -31,6 +33,19 @@ def live_workers(client: redis.Redis) -> list[WorkerInfo]:
     values = cast("list[bytes | None]", client.mget(keys)) if keys else []
     workers = [WorkerInfo.model_validate_json(value) for value in values if value]
     return sorted(workers, key=lambda worker: worker.name)
+
+
+def process_is_gone(worker: WorkerInfo) -> bool:
+    """Whether a worker of this host has died, although its record has not expired yet."""
+    if worker.host != socket.gethostname():
+        return False
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def queue_lengths(client: redis.Redis) -> QueueLengths:
@@ -50,6 +65,11 @@ class PresenceReporter:
         queues: The queues this process serves.
         facts: Gives the changing fields of `WorkerInfo` (state, model, …) at each report.
         tick: Called after each report, in the same thread.
+
+    Attributes:
+        name: Its name among all workers.
+        queues: As given.
+        started_at: When it was made, in `time.monotonic()`.
     """
 
     def __init__(
@@ -60,10 +80,12 @@ class PresenceReporter:
         tick: Callable[[], None] | None = None,
     ) -> None:
         self._redis = client
-        self._queues = queues
+        self.queues = queues
         self._facts = facts
         self._tick = tick
+        self._cpu_pools = [pool.name for pool in core_pools()]
         self._stop = threading.Event()
+        self.started_at = time.monotonic()
         self.name = f"{'+'.join(queues)}@{socket.gethostname()}:{os.getpid()}"
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -85,7 +107,8 @@ class PresenceReporter:
             name=self.name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            queues=self._queues,
+            queues=self.queues,
+            cpu_pools=self._cpu_pools,
             last_seen=datetime.now(timezone.utc),
             **self._facts(),
         )

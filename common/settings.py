@@ -58,6 +58,12 @@ class Settings(BaseModel):
     precision: Literal["auto", "float32", "bfloat16", "int8"] = Field(
         "auto", description="Arithmetic of the network: `auto`, `float32`, `bfloat16` or `int8`."
     )
+    threads: int = Field(
+        0,
+        ge=0,
+        description="Threads of the network in each worker process. 0: its share of the processors that the machine "
+        "or container gives.",
+    )
     max_upload_bytes: int = Field(32 * 2**20, gt=0, description="Largest query image accepted, in bytes.")
     max_file_bytes: int = Field(512 * 2**20, gt=0, description="Largest file of the library that is read, in bytes.")
     max_image_pixels: int = Field(150_000_000, gt=0, description="Largest picture decoded, in pixels.")

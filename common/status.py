@@ -36,6 +36,7 @@ def system_status(client: Client, store: FeatureStore | None) -> Status:
         workers=workers,
         queues=client.queues(),
         folders=client.library.names,
+        recall_at_10=client.recall().recall,
         version=__version__,
     )
 

@@ -123,6 +123,39 @@ class JobProgress:
         )
 
 
+class Counter:
+    """Shows how far some work is: a bar on a terminal, else a line every few seconds.
+
+    Args:
+        stream: Where to, such as `sys.stderr`.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._bar: Progress | None = None
+        self._last = -LINE_EVERY_SECONDS
+
+    def show(self, done: int, total: int, what: str) -> None:
+        """Shows the new state; a total of 0 is not known yet."""
+        line = f"{what}: {done:,} of {total:,}" if total else what
+        now = time.monotonic()
+        if self._stream.isatty():
+            if self._bar is None:
+                self._bar = _make_bar(self._stream)
+                self._bar.add_task("", total=None, details="")
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], total=total or None, completed=done, details=line)
+        elif now - self._last >= LINE_EVERY_SECONDS:
+            print(line, file=self._stream, flush=True)
+            self._last = now
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
 def _make_bar(stream: TextIO) -> Progress:
     # Imported here: most commands never need it, and it costs a tenth of a second.
     from rich.console import Console

@@ -20,7 +20,7 @@ from watchfiles import Change
 
 from common.errors import FolderNotFound, LibraryError, ServiceUnavailable
 from common.messages import IndexJob
-from common.picture_names import is_picture_name, is_skipped_folder
+from common.picture_names import is_picture_name, is_skipped_folder, is_utf8
 
 QUIET_SECONDS = 1.0
 SUBMIT_EVERY_SECONDS = 2.0
@@ -157,7 +157,7 @@ class FolderWatcher:
             return None
         relative = real[len(root) :]
         *folders, _ = relative.split("/")
-        if any(is_skipped_folder(part) for part in folders) or not _is_utf8(relative):
+        if any(is_skipped_folder(part) for part in folders) or not is_utf8(relative):
             return None
         return relative
 
@@ -197,7 +197,7 @@ class FolderWatcher:
                 continue  # gone again, or unreadable: the scan of a job reports that
             for name, is_folder in listed:
                 path = f"{folder}/{name}".lstrip("/")
-                if not _is_utf8(name) or (is_skipped_folder(name) if is_folder else not is_picture_name(name)):
+                if not is_utf8(name) or (is_skipped_folder(name) if is_folder else not is_picture_name(name)):
                     continue
                 if is_folder:
                     waiting.append(path)
@@ -299,11 +299,3 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

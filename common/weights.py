@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -11,12 +10,11 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import WeightsUnavailable
-from common.files import atomic_path, write_atomically
+from common.files import atomic_path, locked, write_atomically
 from common.messages import Message
 from common.settings import Settings
 
@@ -94,7 +92,7 @@ def _auto(settings: Settings, progress: Progress | None) -> WeightsStatus:
 def _imagenet(settings: Settings, progress: Progress | None) -> Path:
     folder = settings.data_dir / "models"
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / "download.lock"):
+    with locked(folder / "download.lock"):
         problems = []
         for path in _places(folder):
             if path.is_file():
@@ -181,10 +179,3 @@ def _remember_failure(folder: Path, error: Exception) -> None:
     path = _failure_path(folder)
     if not path.is_file() or time.time() - path.stat().st_mtime >= _REMEMBER_FAILURE_SECONDS:
         write_atomically(path, str(error).encode())
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

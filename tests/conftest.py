@@ -62,4 +62,6 @@ def settings(redis_url: str, tmp_path: Path, library: Path) -> Settings:
         data_dir=tmp_path / "data",
         library_roots=(LibraryRoot(name="photos", path=library),),
         weights="untrained",
+        precision="float32",  # `auto` measures and converts the model at the first start
+        threads=1,  # to find out their share, workers wait for each other
     )

@@ -49,7 +49,8 @@ def _config(settings: Settings) -> dict[str, Any]:
     return {
         "MAX_CONTENT_LENGTH": settings.max_upload_bytes + FORM_OVERHEAD_BYTES,
         "MAX_FORM_MEMORY_SIZE": FORM_OVERHEAD_BYTES,
-        "MAX_FORM_PARTS": 16,
+        # 16 pictures, and the fields beside them.
+        "MAX_FORM_PARTS": 32,
         "DESCRIPTION": "Give it a picture, it shows the most similar ones of your own collection.",
         "SECURITY_SCHEMES": {"token": {"type": "http", "scheme": "bearer"}},
         # The document would carry the host name of whoever asked first.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from apiflask import APIBlueprint
@@ -10,14 +9,13 @@ from flask import Response
 from pydantic import Field
 
 from common.errors import ImageSearchError, ModelNotReady, ServiceUnavailable
-from common.messages import Message, Status
+from common.messages import Message
 from common.redis_client import reported
 from web.documented import responses
+from web.metrics import CONTENT_TYPE, exposition, without_redis
 from web.services import Services, query_workers, services
 
 blueprint = APIBlueprint("health", __name__, tag="System")
-
-_TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Health(Message):
@@ -76,11 +74,12 @@ def metrics() -> Response:
 
     In the text format of Prometheus.
     """
+    current = services()
     try:
-        status = services().status()
+        text = exposition(current.status(), current.client.query_metrics(), current.client.recall())
     except ServiceUnavailable:
-        return Response(_metric("imagesearch_redis_up", "Whether Redis answers.", [("", 0)]), content_type=_TEXT)
-    return Response(_exposition(status), content_type=_TEXT)
+        text = without_redis()
+    return Response(text, content_type=CONTENT_TYPE)
 
 
 def _problems(checks: dict[str, Callable[[Services], None]], current: Services) -> Iterable[tuple[str, str]]:
@@ -106,36 +105,3 @@ def _check_store(current: Services) -> None:
 def _check_query_worker(current: Services) -> None:
     if not query_workers(current.client.workers()):
         raise ServiceUnavailable("No query worker is ready: start one with `imagesearch worker --queues query`.")
-
-
-def _exposition(status: Status) -> str:
-    workers = Counter(queue for worker in status.workers for queue in worker.queues)
-    queues = status.queues.model_dump()
-    model = _labels(model=status.model or "", trained=str(bool(status.trained)).lower())
-    return "".join(
-        (
-            _metric("imagesearch_redis_up", "Whether Redis answers.", [("", 1)]),
-            _metric("imagesearch_images", "Indexed images.", [("", status.images)]),
-            _metric("imagesearch_segments", "Segments of the feature store.", [("", status.segments)]),
-            _metric(
-                "imagesearch_queue_length",
-                "Tasks that wait.",
-                [(_labels(queue=name), length) for name, length in queues.items()],
-            ),
-            _metric("imagesearch_workers", "Live workers.", [(_labels(queue=name), workers[name]) for name in queues]),
-            _metric("imagesearch_model_info", "The model in use.", [(model, 1)] if status.model else []),
-            _metric("imagesearch_build_info", "The software.", [(_labels(version=status.version), 1)]),
-        )
-    )
-
-
-def _metric(name: str, text: str, samples: list[tuple[str, int]]) -> str:
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} gauge", *(f"{name}{labels} {value}" for labels, value in samples)]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(**labels: str) -> str:
-    escaped = (
-        (name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels.items()
-    )
-    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"

@@ -6,8 +6,17 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from common.duplicates import DuplicatePage
 from common.messages import FileError, ImageInfo, ImagePage, IndexJob, SearchResult, Status
-from web.api.inputs import IndexRequest, JobAccepted, SearchAccepted, SearchRequest, UploadRequest
+from web.api.inputs import (
+    DuplicateAccepted,
+    DuplicateRequest,
+    IndexRequest,
+    JobAccepted,
+    SearchAccepted,
+    SearchRequest,
+    UploadRequest,
+)
 from web.health import Health, Readiness
 from web.problems import MEDIA_TYPE, Problem
 
@@ -15,6 +24,8 @@ Document = dict[str, Any]
 
 _REFERENCE = "#/components/schemas/{model}"
 _OUTPUTS = (
+    DuplicateAccepted,
+    DuplicatePage,
     FileError,
     Health,
     ImageInfo,
@@ -31,9 +42,10 @@ _TAGS = {
     "Searches": "Find similar pictures.",
     "Index jobs": "Take folders of the library into the collection.",
     "Images": "The indexed pictures.",
+    "Duplicates": "Find pictures that are there twice or more.",
     "System": "State and health of the installation.",
 }
-_INPUTS = (IndexRequest, SearchRequest, UploadRequest)
+_INPUTS = (DuplicateRequest, IndexRequest, SearchRequest, UploadRequest)
 
 
 def complete_document(document: Document) -> Document:

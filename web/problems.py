@@ -29,7 +29,9 @@ _STATUS: tuple[tuple[type[errors.ImageSearchError], int], ...] = (
     (errors.LibraryError, 422),
     (errors.UnknownImage, 404),
     (errors.UnknownSearch, 404),
+    (errors.InvalidCursor, 422),
     (errors.UnknownJob, 404),
+    (errors.UnknownDuplicateJob, 404),
     (errors.JobStateConflict, 409),
     (errors.ServiceUnavailable, 503),
 )

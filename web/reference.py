@@ -16,6 +16,7 @@ _EXAMPLE_IDS = {
 _EXAMPLE_BODIES = {
     "SearchRequest": {"image_id": _EXAMPLE_IDS["image_id"], "k": 10},
     "IndexRequest": {"folder": "photos/2024"},
+    "DuplicateRequest": {"min_score": 0.97},
 }
 _ORDER = ("POST", "GET")
 

@@ -17,11 +17,14 @@ from celery import signals
 from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
+from workers.priority import yield_to_searches
 from workers.runtime import await_weights, runtime, start_runtime
+from workers.threads import limit_libraries
 
 logger = logging.getLogger(__name__)
 
 settings = Settings.load()
+limit_libraries(settings, os.environ)  # NumPy and TensorFlow read it when they are imported, which is later
 app = make_celery(settings)
 app.set_current()
 app.set_default()
@@ -44,6 +47,8 @@ def _setup_logging(**_: Any) -> None:
 def _prepare(**_: Any) -> None:
     """In the main process, before it takes tasks."""
     _setup_logging()
+    if QUERY not in queues():
+        yield_to_searches()
     try:
         if {QUERY, BULK} & set(queues()):
             wait = os.environ.get("IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS") == "1"

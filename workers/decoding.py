@@ -10,12 +10,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from common.errors import ImageRejected, ImageTooLarge, LibraryError, UnreadableFile
+from common.gate import Gate
 from common.images import DecodedImage, ImageDecoder
 from common.library import Library, Location
 
 # Decoded at the model's size a picture is 150 KB and a thumbnail: 64 of them ahead are about 10 MB.
 LOOK_AHEAD = 64
-DECODER_THREADS = 2
+# Files of up to 16 MiB are read as they come, of larger ones so many bytes at a time, but at least one file.
+_SMALL_FILE_BYTES = 16 * 2**20
+_LARGE_BYTES_IN_FLIGHT = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +49,21 @@ class FileReader:
         library: Where the files are.
         decoder: The decoder, with the limits for files.
         is_stored: Whether the store has this content (SHA-256): then it is not decoded.
+        threads: How many files are read and decoded at a time.
     """
 
-    def __init__(self, library: Library, decoder: ImageDecoder, is_stored: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, library: Library, decoder: ImageDecoder, is_stored: Callable[[bytes], bool], *, threads: int = 2
+    ) -> None:
         self._library = library
         self._decoder = decoder
         self._is_stored = is_stored
+        self._threads = threads
+        self._gate = Gate(_LARGE_BYTES_IN_FLIGHT, light=_SMALL_FILE_BYTES)
 
     def read_ahead(self, public_paths: Sequence[str]) -> Iterator[ReadFile | FailedFile]:
         """Yields the files in order, while the next ones are being read in threads."""
-        with ThreadPoolExecutor(DECODER_THREADS, thread_name_prefix="decode") as pool:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
             waiting: deque[Future[ReadFile | FailedFile]] = deque()
             try:
                 for public_path in public_paths:
@@ -87,7 +95,10 @@ class FileReader:
             status = os.fstat(file.fileno())
             if status.st_size > self._decoder.max_bytes:
                 raise ImageTooLarge("bytes", status.st_size, self._decoder.max_bytes, "MAX_FILE_BYTES")
-            data = file.read(status.st_size + 1)
+            with self._gate.hold(status.st_size):
+                return self._decoded(public_path, status, file.read(status.st_size + 1))
+
+    def _decoded(self, public_path: str, status: os.stat_result, data: bytes) -> ReadFile:
         if len(data) != status.st_size:
             raise UnreadableFile("The file changed while it was read.")
         content_hash = hashlib.sha256(data).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +13,9 @@ import numpy.typing as npt
 from common.library import Location
 from common.store import FeatureStore, ImageRecord, StoredContent, Tombstone
 from workers.decoding import FailedFile, FileReader, ReadFile
-from workers.extractor import BATCH_SIZES, FeatureExtractor
+from workers.extractor import FULL_BATCH, FeatureExtractor
 
-REPORT_EVERY_FILES = 16
+REPORT_EVERY_SECONDS = 1.0
 
 
 @dataclass
@@ -64,6 +65,8 @@ class BatchIndexer:
         self._extractor = extractor
         self._store = store
         self._reader = reader
+        # One pass of pictures, used again and again: new memory costs more than the copying.
+        self._pixels = np.empty((FULL_BATCH, *extractor.spec.input_size, 3), np.uint8)
 
     def run(self, name: str, public_paths: Sequence[str], sequence: int, report: Callable[[int], None]) -> BatchOutcome:
         """Indexes files and publishes them as one segment; repeating it adds nothing.
@@ -78,16 +81,17 @@ class BatchIndexer:
             OSError: The segment cannot be written. Nothing is published then.
         """
         self._store.refresh()
-        rows, outcome, waiting = _Rows(), BatchOutcome(), list[ReadFile]()
+        rows, outcome, waiting, reported_at = _Rows(), BatchOutcome(), list[ReadFile](), time.monotonic()
         for number, item in enumerate(self._reader.read_ahead(public_paths), start=1):
             if isinstance(item, FailedFile):
                 self._fail(item, rows, sequence, outcome)
             else:
                 waiting.append(item)
-            if sum(file.image is not None for file in waiting) >= BATCH_SIZES[-1]:
+            if sum(file.image is not None for file in waiting) >= FULL_BATCH:
                 self._embed(waiting, rows, sequence, outcome)
                 waiting.clear()
-            if number % REPORT_EVERY_FILES == 0:
+            if time.monotonic() - reported_at >= REPORT_EVERY_SECONDS:
+                reported_at = time.monotonic()
                 report(number - len(waiting))
         self._embed(waiting, rows, sequence, outcome)
         self._publish(name, rows)
@@ -101,10 +105,10 @@ class BatchIndexer:
                 new.setdefault(file.content_hash, file)
         images = [file.image for file in new.values() if file.image is not None]
         if images:
-            features = self._extractor.extract(np.stack([image.pixels for image in images]))
+            pixels = np.stack([image.pixels for image in images], out=self._pixels[: len(images)])
+            features = self._extractor.extract(pixels).astype(np.float16)
             for file, image, feature in zip(new.values(), images, features, strict=True):
-                record = _record(file, image.width, image.height, sequence)
-                rows.add(record, feature.astype(np.float16), image.thumbnail)
+                rows.add(_record(file, image.width, image.height, sequence), feature, image.thumbnail)
                 outcome.done += 1
         for file in files:
             if new.get(file.content_hash) is not file:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from common.celery_app import BULK, QUERY
+from common.celery_app import BULK, QUERY, TRAIN_CANDIDATES
 from common.errors import WeightsUnavailable
 from common.library import Library
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
@@ -26,10 +26,12 @@ from common.redis_client import connect
 from common.searches import SearchBoard
 from common.settings import Settings
 from common.weights import WeightsStatus, resolve_weights
+from workers.threads import share_of_cores
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from common.ranking import Ranker
     from common.store import FeatureStore
     from workers.extractor import FeatureExtractor
     from workers.indexing import BatchIndexer
@@ -76,6 +78,8 @@ class Runtime:
             _ = self.engine
         elif BULK in self.queues:
             _ = self.indexer
+        if QUERY in self.queues or BULK in self.queues:
+            _ = self.threads
         self._state = {"state": "idle"}
         self.presence.report()
 
@@ -137,6 +141,7 @@ class Runtime:
         facts = dict(self._state)
         if (self._busy or self._leases) and facts["state"] == "idle":
             facts["state"] = "busy"
+        facts["threads"] = self.__dict__.get("threads")
         extractor = self.__dict__.get("extractor")
         if extractor is not None:
             facts["model"] = extractor.spec.name
@@ -148,11 +153,20 @@ class Runtime:
     # --- parts -----------------------------------------------------------------------------------------------
 
     @cached_property
+    def threads(self) -> int:
+        """Threads for the model: this process's share of the cores. Asked for late, when the others have reported."""
+        return share_of_cores(self.settings, self.redis, self.presence)
+
+    @cached_property
     def extractor(self) -> FeatureExtractor:
         """The model, loaded and warm."""
         from workers.extractor import load_extractor
 
-        return load_extractor(self.settings, resolve_weights(self.settings))
+        def say(detail: str) -> None:
+            logger.info("%s", detail)
+            self._state = {"state": "loading", "detail": detail}
+
+        return load_extractor(self.settings, resolve_weights(self.settings), threads=self.threads, say=say)
 
     @cached_property
     def model_store(self) -> FeatureStore:
@@ -182,23 +196,36 @@ class Runtime:
 
         store = self.model_store
         decoder = ImageDecoder.for_files(self.settings, self.extractor.spec.input_size)
-        return BatchIndexer(self.extractor, store, FileReader(self.library, decoder, store.has_content))
+        reader = FileReader(self.library, decoder, store.has_content, threads=max(2, self.threads))
+        return BatchIndexer(self.extractor, store, reader)
 
     @cached_property
     def engine(self) -> SearchEngine:
         """Answers searches."""
         from common.images import ImageDecoder
-        from common.ranking import ExactRanker
         from workers.searching import MicroBatcher, SearchEngine
 
         size = self.extractor.spec.input_size
         return SearchEngine(
             embedder=MicroBatcher(self.extractor),
             store=self.model_store,
-            ranker=ExactRanker(self.model_store),
+            ranker=self._ranker(),
             library=self.library,
             uploads=ImageDecoder.for_uploads(self.settings, size),
             files=ImageDecoder.for_files(self.settings, size),
+        )
+
+    def _ranker(self) -> Ranker:
+        from common.ranking.observed import RecallObserver
+        from common.ranking.opening import open_ranker
+        from common.recall import RecallBoard
+
+        return open_ranker(
+            self.settings,
+            self.model_store,
+            self.threads,
+            request_training=lambda: self.send(TRAIN_CANDIDATES),
+            observer=RecallObserver(self.model_store, RecallBoard(self.redis)),
         )
 
     def planner(self) -> Planner:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.library import Library, Location
-from common.picture_names import is_picture_name, is_skipped_folder
+from common.picture_names import is_picture_name, is_skipped_folder, is_utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _walk(library: Library, folder: Path, public: str) -> Iterator[FoundFile | S
             levels.pop()
         elif isinstance(item, ScanProblem):
             yield item
-        elif not _is_utf8(item.entry.name):
+        elif not is_utf8(item.entry.name):
             yield ScanProblem(_printable(item.path), "The name is not valid UTF-8: rename it.", is_folder=False)
         elif item.entry.is_dir(follow_symlinks=False):
             levels.append(_entries(Path(item.entry.path), item.path))
@@ -112,14 +112,6 @@ def _is_skipped(entry: os.DirEntry[str]) -> bool:
     if entry.is_dir(follow_symlinks=False):
         return is_skipped_folder(entry.name)
     return not is_picture_name(entry.name)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _printable(path: str) -> str:

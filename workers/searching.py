@@ -3,66 +3,134 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-import time
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from common.errors import ImageSearchError, UnreadableFile
+from common.errors import ImageSearchError, ModelError, UnreadableFile
 from common.images import ImageDecoder, Pixels
 from common.library import Library, Location
-from common.messages import SearchHit, SearchQuery, SearchRecord, SearchResult
+from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
 from common.ranking import Match, Ranker
-from common.store import FeatureStore
-from workers.extractor import BATCH_SIZES, FeatureExtractor
+from common.ranking.paging import ranked_page
+from common.searches import QueryFeature, TakenSearch
+from common.stopwatch import StopWatch, lap, milliseconds_since
+from common.store import CatalogEntry, FeatureStore
+from workers.extractor import FULL_BATCH, FeatureExtractor
+from workers.queries import Feature, combined, kept, normalised, restored
 
 logger = logging.getLogger(__name__)
 
-Feature = npt.NDArray[np.float32]
+# How long a free network waits for pictures that are being decoded, so that they share its next pass. Decoding a
+# photo takes about as long; a pass takes several times longer on a processor, and each one that is shared saves one.
+PATIENCE_SECONDS = 0.005
+
+# A search of many pictures must not take all cores from the others.
+_DECODERS = 4
+
+_Waiting = tuple[Pixels, "Future[Feature]"]
 
 
 class MicroBatcher:
     """Embeds pictures from many threads in the forward passes of one.
 
-    Whatever waits when the network becomes free goes into the next pass; an idle network starts at once.
+    Whatever waits when the network becomes free goes into the next pass. A free network waits only while other
+    pictures are known to be on their way, and then for a moment: a single search starts at once.
+
+    Args:
+        extractor: The network; called from one thread.
+        limit: The most pictures in a pass.
+        patience: How long a pass may be put off for pictures on their way, in seconds.
     """
 
-    def __init__(self, extractor: FeatureExtractor, limit: int = BATCH_SIZES[-1]) -> None:
+    def __init__(
+        self, extractor: FeatureExtractor, limit: int = FULL_BATCH, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self._extractor = extractor
         self._limit = limit
-        self._waiting: queue.SimpleQueue[tuple[Pixels, Future[Feature]]] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="embed", daemon=True).start()
+        self._patience = patience
+        self._changed = threading.Condition()
+        self._coming = 0
+        self._waiting: list[_Waiting] = []
+        self._thread: threading.Thread | None = None
 
-    def embed(self, pixels: Pixels) -> Feature:
-        """The feature of one (h, w, 3) picture, (d,) float32.
+    def embed(self, decode: Callable[[], Pixels]) -> Feature:
+        """The feature of one picture, (d,) float32.
+
+        Args:
+            decode: Gives the picture, (h, w, 3); called at once, in this thread.
 
         Raises:
             ModelError: The model failed.
+            Exception: Whatever `decode` raises.
         """
-        future: Future[Feature] = Future()
-        self._waiting.put((pixels, future))
-        return future.result()
+        return self.embed_all(lambda: [decode()])[0]
+
+    def embed_all(self, decode: Callable[[], Sequence[Pixels]]) -> list[Feature]:
+        """The features of several pictures, which go into the same pass if there is room for them; see `embed`."""
+        futures: list[Future[Feature]] = []
+        with self._on_its_way() as arrived:
+            for pixels in decode():
+                futures.append(Future())
+                arrived.append((pixels, futures[-1]))
+        return [future.result() for future in futures]
+
+    @contextmanager
+    def _on_its_way(self) -> Iterator[list[_Waiting]]:
+        """Counts a query that is being decoded; what the block puts into the list then waits for the network."""
+        with self._changed:
+            self._coming += 1
+        arrived: list[_Waiting] = []
+        try:
+            yield arrived
+        finally:
+            # In one step, so that at no moment it is neither on its way nor waiting.
+            with self._changed:
+                self._coming -= 1
+                self._waiting += arrived
+                if self._waiting and self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="embed", daemon=True)
+                    self._thread.start()
+                self._changed.notify_all()
 
     def _run(self) -> None:
-        while True:
-            batch = [self._waiting.get()]
-            while len(batch) < self._limit:
-                try:
-                    batch.append(self._waiting.get_nowait())
-                except queue.Empty:
-                    break
-            futures = [future for _, future in batch]
-            try:
-                features = self._extractor.extract(np.stack([pixels for pixels, _ in batch]))
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-                for future in futures:
-                    future.set_exception(error)
-                continue
-            for future, feature in zip(futures, features, strict=True):
+        batch: list[_Waiting] = []
+        try:
+            while True:
+                batch = self._next_batch()
+                self._pass(batch)
+        finally:
+            # Nothing is known to end this thread, but whatever does: nobody may wait for it, and the next picture
+            # starts another one.
+            with self._changed:
+                left, self._waiting, self._thread = [*batch, *self._waiting], [], None
+            for _, future in left:
+                if not future.done():
+                    future.set_exception(ModelError("The thread of the model ended unexpectedly."))
+
+    def _next_batch(self) -> list[_Waiting]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: not self._coming or len(self._waiting) >= self._limit, self._patience)
+            batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+        return batch
+
+    def _pass(self, batch: list[_Waiting]) -> None:
+        try:
+            features = self._extractor.extract(np.stack([pixels for pixels, _ in batch]))
+            if len(features) != len(batch):
+                raise ModelError(f"The model gave {len(features)} features for {len(batch)} pictures.")
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), feature in zip(batch, features, strict=True):
                 future.set_result(feature)
 
 
@@ -77,85 +145,121 @@ class SearchEngine:
     uploads: ImageDecoder
     files: ImageDecoder
 
-    def answer(self, record: SearchRecord, image: bytes | None) -> SearchResult:
+    def answer(self, search: TakenSearch) -> tuple[SearchResult, QueryFeature | None]:
         """Runs a search.
 
         Args:
-            record: What is searched for.
-            image: The uploaded picture, unless the query names a stored one.
+            search: What is searched for.
 
         Returns:
-            The ranked results, or the state `failed` with a reason that a person understands.
+            The ranked results, or the state `failed` with a reason that a person understands; and what has to be
+            kept for the next pages, if this is the first of several.
         """
-        watch = _StopWatch(record.submitted_at)
-        base = SearchResult(
+        record = search.record
+        before = {} if record.upload_ms is None else {"upload": record.upload_ms}
+        watch = StopWatch({**before, "queue": milliseconds_since(record.submitted_at)})
+        with watch.running():
+            outcome, feature = self._outcome(search)
+        result = SearchResult(
             id=record.result.id,
-            state="failed",
             model=self.store.spec.name,
             trained=self.store.spec.trained,
+            took_ms=watch.took_ms(),
+            **outcome,
         )
+        return result, feature
+
+    def _outcome(self, search: TakenSearch) -> tuple[dict[str, Any], QueryFeature | None]:
         try:
-            matches = self._matches(record.query, image, watch)
+            feature = self._feature(search)
+            outcome = self._ranked(search.record, feature)
         except ImageSearchError as error:
-            return base.model_copy(update={"error": str(error), "took_ms": watch.stages()})
+            return {"state": "failed", "error": str(error)}, None
         except Exception:
-            logger.exception("search %s failed", record.result.id)
+            logger.exception("search %s failed", search.record.result.id)
             message = "The search failed because of an internal error; the worker's log has the details."
-            return base.model_copy(update={"error": message, "took_ms": watch.stages()})
-        hits = [_hit(rank, match) for rank, match in enumerate(matches, start=1)]
-        changes = {"state": "done", "results": hits, "indexed": len(self.store), "took_ms": watch.stages()}
-        return base.model_copy(update=changes)
+            return {"state": "failed", "error": message}, None
+        is_first = search.record.query.after is None and outcome["next_cursor"] is not None
+        return outcome, kept(feature, self.store.spec.fingerprint) if is_first else None
 
-    def _matches(self, query: SearchQuery, image: bytes | None, watch: _StopWatch) -> list[Match]:
-        feature = self._feature(query, image, watch)
-        matches = self.ranker.search(feature, query.k, folder=query.folder, min_score=query.min_score)
-        watch.lap("rank")
-        return matches
+    def _ranked(self, record: SearchRecord, feature: Feature) -> dict[str, Any]:
+        query, after = record.query, record.query.after
+        matches, more = ranked_page(
+            self.ranker, feature, query.k, after=after, folder=query.folder, min_score=query.min_score
+        )
+        lap("rank")
+        hits = [_hit(rank, match) for rank, match in enumerate(matches, start=1 if after is None else after.rank + 1)]
+        cursor = record.result.id if more else None
+        outcome = {"state": "done", "results": hits, "indexed": len(self.store), "next_cursor": cursor}
+        lap("response")
+        return outcome
 
-    def _feature(self, query: SearchQuery, image: bytes | None, watch: _StopWatch) -> Feature:
-        decoder = self.uploads
-        if query.image_id is not None:
-            self.store.refresh()
-            entry = self.store.entry(query.image_id)
-            if query.crop is None:
-                return _normalised(self.store.feature(entry))
-            decoder = self.files
-            try:
-                image = self.library.resolve(Location(entry.record.root, entry.record.path)).read_bytes()
-            except OSError as error:
-                raise UnreadableFile(f"{entry.path} cannot be read: {error.strerror}") from error
-        if image is None:
+    def _feature(self, search: TakenSearch) -> Feature:
+        query = search.record.query
+        if query.after is not None:
+            return restored(search.feature, self.store.spec.fingerprint)
+        uploads = search.uploads or ()
+        if len(uploads) != sum(picture.image_id is None for picture in query.pictures):
             raise ImageSearchError("The uploaded picture has expired before a worker came to it: submit it again.")
-        pixels = decoder.decode(image, query.crop, thumbnail=False).pixels
-        watch.lap("decode")
-        feature = self.embedder.embed(pixels)
-        watch.lap("embed")
-        return feature
+        if len(uploads) < len(query.pictures):
+            self.store.refresh()
+        decoders = self._decoders(query, uploads)
+        embedded = iter(self._embedded([decode for decode in decoders if decode is not None]))
+        features = [
+            self._stored(picture) if decode is None else next(embedded)
+            for picture, decode in zip(query.pictures, decoders, strict=True)
+        ]
+        return combined(features, [picture.weight for picture in query.pictures])
+
+    def _decoders(self, query: SearchQuery, uploads: Sequence[bytes]) -> list[Callable[[], Pixels] | None]:
+        """For each picture what gives its pixels, or None where the stored feature is enough."""
+        waiting = iter(uploads)
+        found: list[Callable[[], Pixels] | None] = []
+        for picture in query.pictures:
+            if picture.image_id is None:
+                found.append(partial(_pixels, self.uploads, next(waiting), query.crop))
+            elif query.crop is not None:
+                entry = self.store.entry(picture.image_id)
+                found.append(partial(self._file_pixels, entry, query.crop))
+            else:
+                found.append(None)
+        return found
+
+    def _stored(self, picture: QueryImage) -> Feature:
+        return normalised(self.store.feature(self.store.entry(cast(str, picture.image_id))))
+
+    def _embedded(self, decoders: Sequence[Callable[[], Pixels]]) -> list[Feature]:
+        def decode() -> list[Pixels]:
+            pixels = _in_threads(decoders)
+            lap("decode")
+            return pixels
+
+        if not decoders:
+            return []
+        features = self.embedder.embed_all(decode)
+        lap("embed")
+        return features
+
+    def _file_pixels(self, entry: CatalogEntry, crop: Crop) -> Pixels:
+        return _pixels(self.files, self._read(entry), crop)
+
+    def _read(self, entry: CatalogEntry) -> bytes:
+        try:
+            return self.library.resolve(Location(entry.record.root, entry.record.path)).read_bytes()
+        except OSError as error:
+            raise UnreadableFile(f"{entry.path} cannot be read: {error.strerror}") from error
 
 
-class _StopWatch:
-    """Milliseconds by stage, since the search was submitted."""
-
-    def __init__(self, submitted_at: float) -> None:
-        self._submitted_at = submitted_at
-        # The submitting host's clock may be ahead of ours.
-        self._stages = {"queue": max(0.0, time.time() - submitted_at) * 1000}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self._stages[stage] = (now - self._last) * 1000
-        self._last = now
-
-    def stages(self) -> dict[str, float]:
-        rounded = {stage: round(value, 2) for stage, value in self._stages.items()}
-        return {"total": round(sum(self._stages.values()), 2), **rounded}
+def _pixels(decoder: ImageDecoder, image: bytes, crop: Crop | None) -> Pixels:
+    return decoder.decode(image, crop, thumbnail=False).pixels
 
 
-def _normalised(feature: npt.NDArray[np.float16]) -> Feature:
-    exact = feature.astype(np.float32)
-    norm = float(np.linalg.norm(exact))
-    return exact / norm if norm > 0 else exact
+def _in_threads(decoders: Sequence[Callable[[], Pixels]]) -> list[Pixels]:
+    """What each gives, decoded at the same time; one alone in this thread."""
+    if len(decoders) == 1:
+        return [decoders[0]()]
+    with ThreadPoolExecutor(min(len(decoders), _DECODERS), thread_name_prefix="decode") as pool:
+        return [future.result() for future in [pool.submit(decode) for decode in decoders]]
 
 
 def _hit(rank: int, match: Match) -> SearchHit:

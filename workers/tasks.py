@@ -13,8 +13,7 @@ import redis
 from celery import Task, shared_task
 from kombu.exceptions import OperationalError
 
-from common.celery_app import COMPACT, INDEX_BATCH, SCAN, SEARCH
-from common.errors import UnknownSearch
+from common.celery_app import COMPACT, FIND_DUPLICATES, INDEX_BATCH, SCAN, SEARCH, TRAIN_CANDIDATES
 from workers.runtime import runtime
 
 logger = logging.getLogger(__name__)
@@ -42,17 +41,15 @@ class JobTask(Task):  # type: ignore[misc]
         fail_job(runtime(), args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")
 
 
-@shared_task(name=SEARCH)
+# No events: to publish them costs as much as to take the task, and the searches are counted in the metrics.
+@shared_task(name=SEARCH, send_events=False)
 def search(search_id: str) -> None:
     """Answers a search. Acknowledged at once: an answer that comes after minutes helps nobody."""
     worker = runtime()
-    try:
-        record = worker.searches.record(search_id)
-    except UnknownSearch:
-        return  # it expired while it waited
-    worker.searches.start(record)
-    result = worker.engine.answer(record, worker.searches.image(search_id))
-    worker.searches.finish(record, result)
+    taken = worker.searches.take(search_id)
+    if taken is not None:
+        result, feature = worker.engine.answer(taken)
+        worker.searches.finish(taken.record, result, feature)
 
 
 @shared_task(name=SCAN, base=JobTask, **RELIABLE)
@@ -78,3 +75,20 @@ def compact() -> None:
 
     report = compact_store(runtime().store, lazily=True)
     logger.info("compaction: %d segments merged into %d", report.merged, report.written)
+
+
+@shared_task(name=TRAIN_CANDIDATES, acks_late=True)
+def train_candidates() -> None:
+    """Trains the basis of the candidate index, if the collection has outgrown the one it has."""
+    from common.ranking.bases import train_if_outgrown
+
+    train_if_outgrown(runtime().store)
+
+
+# Acknowledged at once: it may take longer than the broker waits for an acknowledgement, and can be started again.
+@shared_task(name=FIND_DUPLICATES)
+def find_duplicates(job_id: str) -> None:
+    """Looks for near-duplicates in the whole collection."""
+    from workers.duplicates import run_duplicate_job
+
+    run_duplicate_job(runtime(), job_id)

@@ -11,6 +11,7 @@ import click
 
 from common import __version__
 from common.cli.collection import compact, export, status, verify, weights
+from common.cli.duplicates import duplicates
 from common.cli.indexing import cancel, index, jobs, pause, resume, retry
 from common.cli.output import print_json
 from common.cli.query import query
@@ -40,7 +41,8 @@ def cli() -> None:
 
 
 for _command in (
-    up, index, watch, query, jobs, retry, pause, resume, cancel, status, export, verify, compact, weights, worker, web,
+    up, index, watch, query, jobs, retry, pause, resume, cancel, status, duplicates, export, verify, compact, weights,
+    worker, web,
 ):  # fmt: skip
     cli.add_command(_command)
 

@@ -121,10 +121,18 @@ def _print_status(state: Status) -> None:
     print(f"model      {state.model or 'not loaded yet'}{trained}")
     print(f"precision  {state.precision or 'unknown'}")
     print(f"folders    {', '.join(state.folders) or 'none'}")
+    if state.recall_at_10 is not None:
+        print(f"recall     {state.recall_at_10:.1%} of the ten best, in samples of live searches")
     queues = state.queues
     print(f"waiting    {queues.query} searches, {queues.bulk} batches, {queues.maintenance} maintenance tasks")
     rows = [
-        (worker.name, worker.state, f"{worker.images_per_second or 0:.1f}", worker.detail or "")
+        (
+            worker.name,
+            worker.state,
+            f"{worker.images_per_second or 0:.1f}",
+            str(worker.threads or ""),
+            worker.detail or "",
+        )
         for worker in state.workers
     ]
-    print(table(("worker", "state", "images/s", "detail"), rows) if rows else "workers    none")
+    print(table(("worker", "state", "images/s", "threads", "detail"), rows) if rows else "workers    none")

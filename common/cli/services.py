@@ -10,7 +10,6 @@ from typing import NoReturn
 import click
 
 _QUEUES = ("query", "bulk", "maintenance")
-_LOW_PRIORITY = 10
 
 
 @click.command()
@@ -30,7 +29,7 @@ def up(images: Path | None, host: str, port: int) -> None:
 
 @click.command()
 @click.option("--queues", required=True, metavar="Q[,Q2]", help="query, bulk or maintenance; the last two together.")
-@click.option("--concurrency", type=click.IntRange(1), help="Threads of a query worker [16], else processes [1].")
+@click.option("--concurrency", type=click.IntRange(1), help="Threads of a query worker [32], else processes [1].")
 @click.option("--wait-for-weights", is_flag=True, help="Wait for the model's weights instead of ending without them.")
 def worker(queues: str, concurrency: int | None, wait_for_weights: bool) -> None:
     """Run a worker."""
@@ -39,8 +38,8 @@ def worker(queues: str, concurrency: int | None, wait_for_weights: bool) -> None
     environment["IMAGESEARCH_WORKER_QUEUES"] = ",".join(names)
     if wait_for_weights:
         environment["IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS"] = "1"
-    if "query" not in names:
-        os.nice(_LOW_PRIORITY)  # a search never waits for an index job
+    if "query" not in names:  # which has one process, however many threads
+        environment["IMAGESEARCH_WORKER_PROCESSES"] = str(concurrency or 1)
     _become(worker_command(names, concurrency), environment)
 
 
@@ -57,7 +56,7 @@ def worker_command(queues: list[str], concurrency: int | None) -> list[str]:
     # The pid tells apart the workers of one host: Celery needs different names.
     name = f"{'+'.join(queues)}-{os.getpid()}@%h"
     # A query worker embeds in one thread of its own, and the others wait for it; one process shares the model.
-    pool, default = ("threads", 16) if "query" in queues else ("prefork", 1)
+    pool, default = ("threads", 32) if "query" in queues else ("prefork", 1)
     command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--queues", ",".join(queues)]
     command += ["--pool", pool, "--concurrency", str(concurrency or default), "--hostname", name]
     return [*command, "--without-gossip", "--without-mingle", "--loglevel", "INFO"]

@@ -225,10 +225,14 @@ class Catalog:
         """The live image in a row of a segment, if the row is live."""
         return self._one("segment = ? AND row = ?", (segment_id, row))
 
-    def rows(self, segment_id: int) -> list[int]:
-        """The live rows of a segment, in ascending order."""
-        query = "SELECT row FROM images WHERE segment = ? ORDER BY row"
-        return [row for (row,) in self._db.execute(query, (segment_id,))]
+    def rows(self, segment_id: int, folder: str | None = None) -> list[int]:
+        """The live rows of a segment, in ascending order; with a folder, those at any depth below it."""
+        query, values = "SELECT row FROM images WHERE segment = ?", (segment_id,)
+        if folder is None:
+            return [row for (row,) in self._db.execute(f"{query} ORDER BY row", values)]
+        # The unary plus keeps SQLite from walking through the whole folder instead of the segment.
+        query = f"{query} AND +path >= ? AND +path < ? ORDER BY row"
+        return [row for (row,) in self._db.execute(query, (*values, *_below(folder)))]
 
     def rows_below(self, folder: str) -> dict[int, list[int]]:
         """The live rows at any depth below a folder: segment id to ascending rows."""

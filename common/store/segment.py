@@ -210,6 +210,11 @@ class Segment:
         """The features, (n, d) float16, mapped read-only."""
         return self._features
 
+    @property
+    def identity(self) -> bytes:
+        """What the segment holds, as 32 bytes that follow from its checksums: what is derived from it keeps them."""
+        return hashlib.sha256(json.dumps(self._digests, sort_keys=True).encode()).digest()
+
     def records(self) -> list[ImageRecord]:
         """The records of all rows, in the order of the features."""
         with _reading(self.path) as file:

@@ -22,6 +22,10 @@ from common.up.supervisor import Part
 
 REDIS, QUERY, BULK, WEB = "redis", "query", "bulk", "web"
 
+QUERY_READY_SECONDS = 180.0
+# On a machine that is busy with other things such a worker gets one part in thirty, and loading takes that long.
+LOW_PRIORITY_READY_SECONDS = 900.0
+
 
 def redis_part(settings: Settings, socket_path: Path) -> Part:
     """A Redis of our own on a Unix socket, which keeps its jobs in the data folder."""
@@ -47,7 +51,8 @@ def worker_part(settings: Settings, name: str, queues: str) -> Part:
     command = [sys.executable, "-m", "common.cli", "worker", "--queues", queues]
     client = connect(settings)
     env = child_environment(settings)
-    return Part(name, command, lambda pid: _worker_reports(client, pid), env=env)
+    ready_seconds = QUERY_READY_SECONDS if name == QUERY else LOW_PRIORITY_READY_SECONDS
+    return Part(name, command, lambda pid: _worker_reports(client, pid), env=env, ready_seconds=ready_seconds)
 
 
 def web_part(settings: Settings, host: str, port: int) -> Part:

@@ -110,7 +110,7 @@ class _Up:
         with closing(client.redis):
             # Before the workers are ready, so that a stop in between forgets no folder.
             jobs = submit_jobs(client, folders, interrupted)
-            if self._supervisor.wait_ready(WEB, QUERY, until=self._stop.requested):
+            if self._supervisor.wait_ready(WEB, QUERY, until=Waiting(client, self._stop).is_over):
                 _say(f"Imagesearch is ready: {self._url}")
                 self._tell_if_untrained()
             with closing(_Follower(client, jobs)) as follower:
@@ -138,6 +138,24 @@ class _Up:
             children=children,
         )
         run_record.write_record(settings.data_dir, record)
+
+
+class Waiting:
+    """While the workers are not ready: passes on what they say takes long, and ends when `up` is to stop."""
+
+    def __init__(self, client: Client, stop: StopSignals) -> None:
+        self._client = client
+        self._stop = stop
+        self._told: set[str] = set()
+
+    def is_over(self) -> bool:
+        """Whether not to wait any longer. Called often."""
+        with suppress(RedisUnavailable):  # it is being started again
+            details = {worker.detail for worker in self._client.workers() if worker.detail}
+            for detail in sorted(details - self._told):
+                _say(f"{detail[0].upper()}{detail[1:]}.".replace("..", "."))
+            self._told |= details
+        return self._stop.requested()
 
 
 class _Follower:

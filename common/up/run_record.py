@@ -139,6 +139,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
         f"{PREFIX}MODEL": settings.model,
         f"{PREFIX}WEIGHTS": settings.weights,
         f"{PREFIX}PRECISION": settings.precision,
+        f"{PREFIX}THREADS": str(settings.threads),
         "PYTHONPATH": f"{project}{os.pathsep}{inherited}" if inherited else project,
         "PYTHONUNBUFFERED": "1",
     }

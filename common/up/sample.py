@@ -48,6 +48,13 @@ def make_sample_library(folder: Path, say: Callable[[str], None]) -> Path:
     return folder
 
 
+def sample_pictures(number: int) -> list[Image.Image]:
+    """So many generated pictures, of each family in turn."""
+    random = np.random.default_rng(_SEED)
+    draws = list(FAMILIES.values())
+    return [_picture(draws[position % len(draws)](random)) for position in range(number)]
+
+
 def _picture(canvas: Canvas) -> Image.Image:
     return Image.fromarray((np.clip(canvas, 0, 1) * 255).astype(np.uint8))
 

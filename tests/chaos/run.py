@@ -65,7 +65,14 @@ def prepare(folder: Path, photos: Path | None, count: int, model: Path | None = 
     model = model or save_fast_model(folder)
     with running_redis() as url:
         roots = (LibraryRoot(name="photos", path=library),)
-        settings = Settings(redis_url=url, data_dir=folder / "data", library_roots=roots, model=str(model))
+        settings = Settings(
+            redis_url=url,
+            data_dir=folder / "data",
+            library_roots=roots,
+            model=str(model),
+            precision="float32",
+            threads=1,
+        )
         system = System(settings, folder)
         try:
             system.start_worker("bulk")

@@ -46,6 +46,8 @@ class World:
             data_dir=folder / "data",
             library_roots=(LibraryRoot(name="photos", path=photos),),
             model=str(model),
+            precision="float32",
+            threads=1,
             batch_seconds=BATCH_SECONDS,
         )
         # The notes, plans and catalogs lie on one disk, the segments on another: only that one can be made read-only,

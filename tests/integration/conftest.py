@@ -38,6 +38,8 @@ def shared_system(fast_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
                 data_dir=folder / "data",
                 library_roots=(LibraryRoot(name="photos", path=folder / "photos"),),
                 model=str(fast_model),
+                precision="float32",
+                threads=1,
                 batch_seconds=BATCH_SECONDS,
             ),
             folder,

@@ -46,6 +46,8 @@ class Site:
             cache_dir=own / "cache",
             library_roots=(LibraryRoot(name="photos", path=own / "mnt"),),
             model=str(self._model),
+            precision="float32",
+            threads=1,
             batch_seconds=0.01,
         )
 

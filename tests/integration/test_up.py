@@ -35,6 +35,8 @@ class Machine:
         # Nothing of the person who runs the tests: only what the defaults are.
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("IMAGESEARCH_")}
         self.env |= {"IMAGESEARCH_DATA_DIR": str(self.data_dir), "IMAGESEARCH_WEIGHTS": "untrained"}
+        # To choose one takes most of a minute; tests/unit/network does it with a small model.
+        self.env["IMAGESEARCH_PRECISION"] = "float32"
 
     def start(self, *arguments: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
         """Starts `up` on a free port."""
@@ -43,7 +45,7 @@ class Machine:
             self._process = subprocess.Popen(command, env=self.env, stdout=stdout or log, stderr=subprocess.STDOUT)
         return self._process
 
-    def wait_for(self, text: str, seconds: float = 150) -> str:
+    def wait_for(self, text: str, seconds: float = 280) -> str:
         """Waits until `up` has printed the text. Returns the line."""
 
         def line() -> str | None:

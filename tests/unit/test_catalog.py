@@ -202,3 +202,15 @@ def test_an_exception_drops_the_whole_change(store: FeatureStore) -> None:
     with pytest.raises(RuntimeError, match="midway"):
         clear_and_stumble()
     assert [entry.path for entry in store.catalog.below(None)] == ["p/a"]
+
+
+def test_the_rows_of_a_segment_below_a_folder(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    publish(store, "s1", ["p/a/1", "p/ab/2", "p/a/b/3", "q/a/4", "p/a.jpg"])
+    publish(store, "s2", ["p/a/5"], {"p/a/1": 9})
+    store.refresh()
+    ids = {row.name: row.id for row in store.catalog.segments()}
+    assert store.catalog.rows(ids["s1"], "p/a") == [2]
+    assert store.catalog.rows(ids["s1"], "p") == [1, 2, 4]
+    assert store.catalog.rows(ids["s2"], "p/a") == [0]
+    assert store.catalog.rows(ids["s2"], "q") == []

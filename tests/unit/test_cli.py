@@ -19,26 +19,21 @@ import numpy as np
 import pytest
 
 from common.cli.app import run
+from common.duplicates import DuplicateBoard, DuplicateGroup, DuplicateImage
 from common.jobs import Client
 from common.journal import JobJournal
 from common.messages import SearchHit
-from common.models import ModelSpec, publish_model
+from common.models import publish_model
 from common.presence import PresenceReporter
 from common.progress import JobBoard
-from common.searches import SearchBoard
+from common.recall import RecallBoard
+from common.searches import SearchBoard, TakenSearch
 from common.settings import Settings, format_roots
 from common.store import FeatureStore, ImageRecord, open_store
+from tests.fakes import FAKE_SPEC
 from tests.pictures import photo
 
-SPEC = ModelSpec(
-    architecture="toy",
-    layer="out",
-    weights_sha256="0" * 64,
-    preprocessing="none",
-    dimension=4,
-    input_size=(8, 8),
-    trained=False,
-)
+SPEC = FAKE_SPEC.model_copy(update={"architecture": "toy", "layer": "out", "dimension": 4, "trained": False})
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +96,7 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     commands = "up worker web index watch query jobs retry pause resume cancel status export verify compact weights"
+    commands += " duplicates"
     for name in commands.split():
         assert f"\n  {name} " in done.stdout
 
@@ -317,15 +313,21 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def answer(settings: Settings, client: Client, *, error: str | None = None) -> threading.Thread:
-    """Plays the query worker for one search."""
+def answer(
+    settings: Settings, client: Client, *, error: str | None = None, seen: list[TakenSearch] | None = None
+) -> threading.Thread:
+    """Plays the query worker for one search, which it puts into `seen`."""
     hit = SearchHit(image_id="x", path="photos/a b.jpg", width=8, height=8, rank=1, score=0.9876543, distance=0.157)
 
     def work() -> None:
         searches = SearchBoard(client.redis, ttl_seconds=60, timeout_seconds=60)
         while not (keys := client.redis.keys("imagesearch:search:*")):
             time.sleep(0.02)
-        record = searches.record(keys[0].decode().split(":")[2])
+        taken = searches.take(keys[0].decode().split(":")[2])
+        assert taken is not None
+        record = taken.record
+        if seen is not None:
+            seen.append(taken)
         outcome = {"state": "failed", "error": error} if error else {"state": "done", "results": [hit]}
         searches.finish(record, record.result.model_copy(update={"trained": False, **outcome}))
 
@@ -357,6 +359,28 @@ def test_query_prints_json(
         assert run(["query", str(picture), "--json"]) == 0
         thread.join()
     assert json_of(capsys)["results"][0]["path"] == "photos/a b.jpg"
+
+
+def test_query_takes_several_pictures_and_what_they_shall_not_be_like(
+    settings: Settings, client: Client, picture: Path, tmp_path: Path
+) -> None:
+    others = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for number, path in enumerate(others, 2):
+        photo(number).save(path)
+    seen: list[TakenSearch] = []
+    with worker(client, "query"):
+        thread = answer(settings, client, seen=seen)
+        arguments = [str(picture), str(others[0]), "--minus", str(others[1]), "--minus", str(others[2])]
+        assert run(["query", *arguments]) == 0
+        thread.join()
+    assert seen[0].uploads == tuple(path.read_bytes() for path in (picture, *others))
+    assert [image.weight for image in seen[0].record.query.pictures] == [0.5, 0.5, -0.25, -0.25]
+
+
+def test_query_takes_only_so_many_pictures(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["query", *[str(picture)] * 12, *["--minus", str(picture)] * 5]) == 2
+    assert "At most 16" in capsys.readouterr().err
+    assert run(["query", "--minus", str(picture)]) == 2
 
 
 def test_a_failed_search_is_exit_code_1(
@@ -393,6 +417,82 @@ def test_query_refuses_a_file_that_is_too_large(
     monkeypatch.setenv("IMAGESEARCH_MAX_UPLOAD_BYTES", "10")
     assert run(["query", str(picture)]) == 1
     assert "at most 10 are accepted" in capsys.readouterr().err
+
+
+# --- duplicates ----------------------------------------------------------------------------------------------
+
+
+def find_duplicates(
+    settings: Settings, client: Client, *, error: str | None = None, count: int = 1
+) -> threading.Thread:
+    """Plays the maintenance worker for one search for duplicates."""
+    images = [
+        DuplicateImage(image_id="x", path=f"photos/{name}.jpg", width=8, height=6, size=1234) for name in ("a", "b c")
+    ]
+
+    def work() -> None:
+        board = DuplicateBoard(client.redis, settings.data_dir)
+        while not (keys := client.redis.keys("imagesearch:duplicates:*")):
+            time.sleep(0.02)
+        job = board.begin(keys[0].decode().split(":")[2])
+        assert job is not None
+        board.report(job, 0, 1500)
+        if error:
+            board.fail(job, error)
+        else:
+            board.finish(job, [DuplicateGroup(images=images, lowest_score=0.98765, best_score=1)] * count)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_duplicates_prints_a_table(settings: Settings, client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    with worker(client, "bulk", "maintenance"):
+        thread = find_duplicates(settings, client)
+        assert run(["duplicates"]) == 0
+        thread.join()
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [
+        "group  score   width  height  bytes  path",
+        "    1  0.9877      8       6   1234  photos/a.jpg",
+        "    1  0.9877      8       6   1234  photos/b c.jpg",
+    ]
+    assert "1 groups with 2 of 1,500 pictures" in captured.err
+
+
+def test_duplicates_prints_one_document_with_all_groups(
+    settings: Settings, client: Client, library: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with worker(client, "maintenance"):
+        thread = find_duplicates(settings, client, count=1001)
+        assert run(["duplicates", "--min-score", "0.9", "--folder", str(library), "--json"]) == 0
+        thread.join()
+    document = json_of(capsys)
+    assert (document["state"], document["min_score"], document["folder"]) == ("done", 0.9, "photos")
+    assert len(document["groups"]) == document["found_groups"] == 1001
+    assert [image["path"] for image in document["groups"][1000]["images"]] == ["photos/a.jpg", "photos/b c.jpg"]
+
+
+def test_duplicates_that_are_not_there_or_fail(
+    settings: Settings, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with worker(client, "maintenance"):
+        thread = find_duplicates(settings, client, count=0)
+        assert run(["duplicates"]) == 0
+        thread.join()
+        assert "None of 1,500 pictures is there twice" in capsys.readouterr().err
+        client.redis.delete(*client.redis.keys("imagesearch:duplicates:*"))
+        thread = find_duplicates(settings, client, error="The disk is full.")
+        assert run(["duplicates", "--json"]) == 1
+        thread.join()
+    assert json_of(capsys) == {"error": "The disk is full."}
+
+
+def test_duplicates_without_a_maintenance_worker_fails_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["duplicates"]) == 3
+    assert "No maintenance worker is running" in capsys.readouterr().err
+    assert run(["duplicates", "--min-score", "0.1"]) == 2
 
 
 # --- the store -----------------------------------------------------------------------------------------------
@@ -464,37 +564,35 @@ def test_weights_reports_what_will_be_used(
 
 
 @pytest.fixture
-def become(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str], list[int]]]:
-    """Records what the process would have become, and the priorities it would have lowered."""
-    calls: list[tuple[list[str], dict[str, str], list[int]]] = []
-    nice: list[int] = []
+def become(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """Records what the process would have become."""
+    calls: list[tuple[list[str], dict[str, str]]] = []
 
     def execve(_: str, command: list[str], environment: dict[str, str]) -> None:
-        calls.append((command, environment, nice))
+        calls.append((command, environment))
 
     monkeypatch.setattr("common.cli.services.os.execve", execve)
-    monkeypatch.setattr("common.cli.services.os.nice", nice.append)
     return calls
 
 
 def test_a_query_worker_has_threads(settings: Settings, become: list[Any]) -> None:
     assert run(["worker", "--queues", "query", "--wait-for-weights"]) == 0
-    command, environment, nice = become[0]
+    command, environment = become[0]
     assert command[:6] == [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
-    assert command[command.index("--pool") + 1 : command.index("--pool") + 4] == ["threads", "--concurrency", "16"]
+    assert command[command.index("--pool") + 1 : command.index("--pool") + 4] == ["threads", "--concurrency", "32"]
     assert command[command.index("--queues") + 1] == environment["IMAGESEARCH_WORKER_QUEUES"] == "query"
     assert environment["IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS"] == "1"
     assert environment["IMAGESEARCH_REDIS_URL"] == settings.redis_url
-    assert nice == []
+    assert "IMAGESEARCH_WORKER_PROCESSES" not in environment
 
 
-def test_a_bulk_worker_has_processes_and_a_low_priority(become: list[Any]) -> None:
+def test_a_bulk_worker_has_processes(become: list[Any]) -> None:
     assert run(["worker", "--queues", "bulk,maintenance", "--concurrency", "2"]) == 0
-    command, environment, nice = become[0]
+    command, environment = become[0]
     assert command[command.index("--pool") + 1 : command.index("--pool") + 4] == ["prefork", "--concurrency", "2"]
     assert environment["IMAGESEARCH_WORKER_QUEUES"] == "bulk,maintenance"
     assert "IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS" not in environment
-    assert nice == [10]
+    assert environment["IMAGESEARCH_WORKER_PROCESSES"] == "2"
 
 
 @pytest.mark.parametrize("queues", ["query,bulk", "celery", "", "maintenance,query"])
@@ -507,3 +605,9 @@ def test_queues_that_do_not_go(queues: str, become: list[Any], capsys: pytest.Ca
 def test_web_becomes_the_web_tier(become: list[Any]) -> None:
     assert run(["web", "--port", "8123"]) == 0
     assert become[0][0] == [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", "8123"]
+
+
+def test_status_shows_the_observed_recall(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
+    RecallBoard(client.redis).add(199, 200)
+    assert run(["status"]) == 0
+    assert "recall     99.5% of the ten best" in capsys.readouterr().out

@@ -9,26 +9,26 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from benchmarks.old_algorithm import OldAlgorithm
-from common.errors import ConfigurationError, ModelError
+from common.errors import ModelError
 from common.images import ImageDecoder
 from common.settings import Settings
 from common.weights import resolve_weights
 from tests.pictures import photo
-from workers.extractor import BATCH_SIZES, KerasExtractor, load_extractor
+from workers.extractor import FeatureExtractor, load_extractor
+
+UNTRAINED = Settings(weights="untrained", precision="float32")
 
 
-def decoder(settings: Settings, extractor: KerasExtractor) -> ImageDecoder:
+def decoder(settings: Settings, extractor: FeatureExtractor) -> ImageDecoder:
     return ImageDecoder.for_files(settings, extractor.spec.input_size)
 
 
 @pytest.fixture(scope="module")
-def vgg16() -> KerasExtractor:
-    settings = Settings(weights="untrained")
-    return load_extractor(settings, resolve_weights(settings))
+def vgg16() -> FeatureExtractor:
+    return load_extractor(UNTRAINED, resolve_weights(UNTRAINED))
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +46,13 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def features_of(settings: Settings, extractor: KerasExtractor, paths: list[Path]) -> np.ndarray:
+def features_of(settings: Settings, extractor: FeatureExtractor, paths: list[Path]) -> np.ndarray:
     decode = decoder(settings, extractor).decode
     return extractor.extract(np.stack([decode(path.read_bytes()).pixels for path in paths]))
 
 
 def test_features_agree_with_the_algorithm_that_it_replaces(
-    vgg16: KerasExtractor, old_algorithm: OldAlgorithm, photos: list[Path]
+    vgg16: FeatureExtractor, old_algorithm: OldAlgorithm, photos: list[Path]
 ) -> None:
     ours = features_of(Settings(), vgg16, photos)
     theirs = np.stack([old_algorithm.extract(Image.open(path)) for path in photos])
@@ -62,7 +62,7 @@ def test_features_agree_with_the_algorithm_that_it_replaces(
 
 
 def test_features_of_real_photos_agree_with_the_algorithm_that_it_replaces(
-    vgg16: KerasExtractor, old_algorithm: OldAlgorithm, assets: Path
+    vgg16: FeatureExtractor, old_algorithm: OldAlgorithm, assets: Path
 ) -> None:
     paths = [assets / "images" / "corel1k" / f"{number}.jpg" for number in range(0, 1000, 40)]
     ours = features_of(Settings(), vgg16, paths)
@@ -70,7 +70,7 @@ def test_features_of_real_photos_agree_with_the_algorithm_that_it_replaces(
     np.testing.assert_array_less(0.9999, (ours * theirs).sum(axis=1))
 
 
-def test_a_feature_does_not_depend_on_its_batch(vgg16: KerasExtractor) -> None:
+def test_a_feature_does_not_depend_on_its_batch(vgg16: FeatureExtractor) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (19, 224, 224, 3), dtype=np.uint8)
     together = vgg16.extract(pixels)
     alone = np.concatenate([vgg16.extract(pixels[row : row + 1]) for row in (0, 15, 16, 18)])
@@ -78,13 +78,8 @@ def test_a_feature_does_not_depend_on_its_batch(vgg16: KerasExtractor) -> None:
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
-def test_no_pictures_give_no_features(vgg16: KerasExtractor) -> None:
+def test_no_pictures_give_no_features(vgg16: FeatureExtractor) -> None:
     assert vgg16.extract(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 4096)
-
-
-def test_every_batch_size_is_compiled_once_at_start(vgg16: KerasExtractor) -> None:
-    assert sorted(vgg16._run) == sorted(BATCH_SIZES)
-    assert vgg16.images_per_second > 0
 
 
 def small_model(path: Path, outputs: int = 6, scale: float = 1.0) -> Path:
@@ -98,8 +93,8 @@ def small_model(path: Path, outputs: int = 6, scale: float = 1.0) -> Path:
     return path
 
 
-def load(path: Path) -> KerasExtractor:
-    settings = Settings(model=str(path))
+def load(path: Path) -> FeatureExtractor:
+    settings = Settings(model=str(path), precision="float32")
     return load_extractor(settings, resolve_weights(settings))
 
 
@@ -148,25 +143,19 @@ def test_models_that_differ_have_different_fingerprints(tmp_path: Path) -> None:
 def test_weights_without_the_top_layers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "notop.weights.h5"
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save_weights(path)
-    settings = Settings(weights=str(path))
+    settings = Settings(weights=str(path), precision="float32")
     with pytest.raises(ModelError, match="top layers"):
         load_extractor(settings, resolve_weights(settings))
 
 
-def test_int8_is_refused_with_a_way_out() -> None:
-    settings = Settings(weights="untrained", precision="int8")
-    with pytest.raises(ConfigurationError, match="float32"):
-        load_extractor(settings, resolve_weights(settings))
-
-
-def test_a_weights_file_in_keras_layout_gives_the_same_features(tmp_path: Path, vgg16: KerasExtractor) -> None:
+def test_a_weights_file_in_keras_layout_gives_the_same_features(tmp_path: Path, vgg16: FeatureExtractor) -> None:
     from keras.src.legacy.saving import legacy_h5_format  # the layout of the file that Keras itself downloads
 
     h5py = pytest.importorskip("h5py")
     path = tmp_path / "own.h5"
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, OldAlgorithm(weights=None).whole)
-    settings = Settings(weights=str(path))
+    settings = Settings(weights=str(path), precision="float32")
     extractor = load_extractor(settings, resolve_weights(settings))
     pixels = np.random.default_rng(2).integers(0, 256, (1, 224, 224, 3), dtype=np.uint8)
     np.testing.assert_allclose(extractor.extract(pixels), vgg16.extract(pixels), atol=1e-6)
@@ -174,13 +163,13 @@ def test_a_weights_file_in_keras_layout_gives_the_same_features(tmp_path: Path, 
     assert extractor.spec.fingerprint != vgg16.spec.fingerprint
 
 
-def test_untrained_features_are_the_same_in_another_process(vgg16: KerasExtractor) -> None:
+def test_untrained_features_are_the_same_in_another_process(vgg16: FeatureExtractor) -> None:
     code = (
         "import numpy as np\n"
         "from common.settings import Settings\n"
         "from common.weights import resolve_weights\n"
         "from workers.extractor import load_extractor\n"
-        "settings = Settings(weights='untrained')\n"
+        "settings = Settings(weights='untrained', precision='float32')\n"
         "extractor = load_extractor(settings, resolve_weights(settings))\n"
         "feature = extractor.extract(np.full((1, 224, 224, 3), 90, np.uint8))[0]\n"
         "print(extractor.spec.fingerprint, float(feature.max()), int(feature.argmax()))\n"
@@ -206,5 +195,4 @@ def test_bfloat16_stays_close_to_float32(tmp_path: Path, assets: Path) -> None:
     exact = features_of(Settings(), load(path), paths)
     settings = Settings(model=str(path), precision="bfloat16")
     rounded = features_of(Settings(), load_extractor(settings, resolve_weights(settings)), paths)
-    tf.keras.config.set_dtype_policy("float32")
     assert (exact * rounded).sum(axis=1).min() >= 0.99

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,17 @@ def modules(package: str) -> list[Path]:
 
 def imported(path: Path) -> set[str]:
     """The top-level packages that a module imports anywhere, also inside functions."""
+    return packages_of(path, ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """The top-level packages that a module imports as soon as it is imported itself."""
+    return packages_of(path, ast.parse(path.read_text(encoding="utf-8")).body)
+
+
+def packages_of(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -44,9 +54,18 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
     assert {path: names for path, names in found.items() if names} == {}
 
 
-def test_only_the_extractor_imports_tensorflow() -> None:
-    users = [path.name for path in modules("workers") if imported(path) & {"tensorflow", "keras"}]
-    assert users == ["extractor.py"]
+def test_only_the_networks_import_a_runtime() -> None:
+    runtimes = {"tensorflow", "keras", "ai_edge_litert"}
+    users = [path for path in modules("workers") if imported(path) & runtimes]
+    assert {path.parent.name for path in users} == {"network"}
+
+
+@pytest.mark.parametrize("package", ["common", "workers"])
+def test_runtimes_and_indexes_are_imported_only_where_they_are_used(package: str) -> None:
+    late = {"tensorflow", "keras", "ai_edge_litert", "faiss", "pymilvus"}
+    paths = modules(package)
+    assert paths
+    assert [path.name for path in paths if imported_at_once(path) & late] == []
 
 
 @pytest.mark.parametrize("module", ["workers.app", "workers.tasks", "workers.runtime", "common.cli", "web"])

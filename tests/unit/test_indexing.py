@@ -12,7 +12,7 @@ from common.store import FeatureStore, Tombstone, compact
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, live, make_store, segment_file
 from workers.decoding import FileReader
-from workers.extractor import BATCH_SIZES
+from workers.extractor import FULL_BATCH
 from workers.indexing import BatchIndexer, BatchOutcome
 
 
@@ -72,8 +72,20 @@ def test_passes_of_the_network_are_full(bench: Bench) -> None:
     for number, file in enumerate(files):
         add_picture(bench.root, file, seed=number)
     assert bench.run("s", *files) == BatchOutcome(done=40)
-    assert bench.model.calls == [BATCH_SIZES[-1], BATCH_SIZES[-1], 8]
+    assert bench.model.calls == [FULL_BATCH, FULL_BATCH, 8]
+
+
+def test_progress_is_reported_now_and_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [f"{number:02}.png" for number in range(40)]
+    for number, file in enumerate(files):
+        add_picture(bench.root, file, seed=number)
+    bench.run("quick", *files[:1])
+    assert bench.reports == [], "the batch was over before there was anything to report"
+    monkeypatch.setattr("workers.indexing.REPORT_EVERY_SECONDS", 0.0)
+    bench.run("s", *files)
     assert bench.reports == sorted(bench.reports)
+    # The first of them is a copy: it costs no pass.
+    assert {0, 17, 33} <= set(bench.reports)
     assert bench.reports[-1] <= 40
 
 

@@ -163,6 +163,24 @@ def test_cmyk_becomes_the_colours_it_prints(inks: object, expected: tuple[int, .
     assert np.abs(np.subtract(colour(image, image_format), expected)).max() <= 3
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "I", "F"])
+def test_large_pictures_are_converted_strip_by_strip_without_a_trace(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode in {"I;16", "I", "F"}:
+        samples = np.random.default_rng(0).random((60, 40)) * 70_000
+        image = Image.fromarray(samples.astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]))
+    else:
+        image = noise(40, 60).convert("RGBA")
+        image.putalpha(noise(40, 60, seed=1).convert("L"))
+        image = image.convert("RGB").quantize(16) if mode == "P" else image.convert(mode)
+    options = {"transparency": 3} if mode == "P" else {}
+    data = encoded(image, "TIFF" if mode in {"I", "F"} else "PNG", **options)
+    whole = decode(data, (60, 40)).pixels
+    monkeypatch.setattr("common.conversion._STRIP_PIXELS", 7 * 40)
+    assert np.array_equal(decode(data, (60, 40)).pixels, whole)
+
+
 # --- crop and thumbnail ------------------------------------------------------------------------------------------
 
 
@@ -193,6 +211,9 @@ def test_a_crop_is_cut_from_the_upright_picture(crop: Crop, box: tuple[int, int,
     [
         ((1000, 500), (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS // 2)),
         ((500, 1000), (THUMBNAIL_PIXELS // 2, THUMBNAIL_PIXELS)),
+        ((1024, 683), (THUMBNAIL_PIXELS, 213)),
+        ((401, 300), (THUMBNAIL_PIXELS, 239)),
+        ((400, 300), (400, 300)),  # hardly larger: as it is
         ((20, 10), (20, 10)),
         ((4000, 1), (THUMBNAIL_PIXELS, 1)),
         ((1, 1), (1, 1)),
@@ -202,6 +223,16 @@ def test_a_thumbnail_fits_and_keeps_its_shape(size: tuple[int, int], expected: t
     with Image.open(io.BytesIO(decode(encoded(Image.new("RGB", size))).thumbnail)) as small:
         assert small.format == "JPEG"
         assert small.size == expected
+
+
+def test_a_thumbnail_looks_like_a_careful_reduction(assets: Path) -> None:
+    for path in sorted((assets / "images" / "corel1k").glob("*.jpg"))[::200]:
+        with Image.open(path) as photo:
+            large = photo.resize((1536, 1024), Image.Resampling.BICUBIC)
+        careful = np.asarray(large.resize((320, 213), Image.Resampling.BICUBIC)).astype(float)
+        with Image.open(io.BytesIO(decode(encoded(large, "BMP")).thumbnail)) as small:
+            error = ((np.asarray(small) - careful) ** 2).mean()
+        assert 10 * np.log10(255**2 / error) > 30, "worse than JPEG itself makes it"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import StoreError
-from common.ranking import ExactRanker, Match
-from common.ranking import exact as exact_module
+from common.ranking import ExactRanker, Match, scanning
 from common.store import FeatureStore, compact
 from tests.unit.helpers import SPEC, Vector, make_store, publish, record, segment_file, unit_vectors
 
@@ -88,9 +87,20 @@ def test_it_equals_brute_force(ranker: ExactRanker, images: dict[str, Vector], k
 def test_blocks_do_not_change_the_answer(
     ranker: ExactRanker, images: dict[str, Vector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exact_module, "_BLOCK_ROWS", 64)
+    monkeypatch.setattr(scanning, "_BLOCK_ROWS", 64)
     for query in unit_vectors(10, seed=98):
         assert_same(ranker.search(query, 50), brute_force(images, query, 50))
+
+
+def test_threads_do_not_change_the_answer(
+    store: FeatureStore, images: dict[str, Vector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "_BLOCK_ROWS", 50)
+    ranker = ExactRanker(store, threads=3)
+    for query in unit_vectors(10, seed=92):
+        assert_same(ranker.search(query, 50), brute_force(images, query, 50))
+        below = brute_force(images, query, 50, lambda path: path.startswith("p/a/"))
+        assert_same(ranker.search(query, 50, folder="p/a"), below)
 
 
 def test_an_image_finds_itself_first_with_score_1(ranker: ExactRanker, images: dict[str, Vector]) -> None:

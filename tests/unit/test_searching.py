@@ -2,31 +2,36 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from common.errors import ModelError
+from common.errors import ImageSearchError, ModelError
 from common.images import ImageDecoder
 from common.library import Library
-from common.messages import SearchQuery, SearchRecord, SearchResult
-from common.ranking import ExactRanker
+from common.messages import QueryImage, SearchPosition, SearchQuery, SearchRecord, SearchResult
+from common.ranking import ExactRanker, Match
+from common.searches import QueryFeature, TakenSearch
 from common.settings import Settings
+from common.stopwatch import lap
 from common.store import FeatureStore, image_id
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, encoded, make_store, noise, publish
 from workers.decoding import FileReader
 from workers.indexing import BatchIndexer
+from workers.queries import combined, normalised
 from workers.searching import MicroBatcher, SearchEngine
 
-STAGES = {"total", "queue", "decode", "embed", "rank"}
+STAGES = ["total", "queue", "decode", "embed", "rank", "response"]
 
 
 class BlockedExtractor(FakeExtractor):
     """Waits in each pass until the test lets it go on."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         super().__init__()
         self.entered = threading.Semaphore(0)
         self.go = threading.Semaphore(0)
@@ -58,7 +63,7 @@ def in_threads(call: Callable[[int], object], count: int) -> tuple[list[threadin
 
 def wait_for(batcher: MicroBatcher, waiting: int) -> None:
     """Until so many pictures wait for the next pass."""
-    while batcher._waiting.qsize() < waiting:
+    while len(batcher._waiting) < waiting:
         threading.Event().wait(0.002)
 
 
@@ -72,9 +77,9 @@ def picture(number: int) -> np.ndarray:
 def test_what_waits_goes_into_one_pass_and_each_gets_its_own_feature() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(picture(99)), 1)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
     assert model.entered.acquire(timeout=20)
-    threads, answers = in_threads(lambda number: batcher.embed(picture(number)), 10)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
     wait_for(batcher, 10)
     for _ in range(2):
         model.go.release()
@@ -89,9 +94,9 @@ def test_what_waits_goes_into_one_pass_and_each_gets_its_own_feature() -> None:
 def test_a_pass_has_at_most_the_limit() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model, limit=4)
-    first, _ = in_threads(lambda _: batcher.embed(picture(99)), 1)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
     assert model.entered.acquire(timeout=20)
-    threads, _ = in_threads(lambda number: batcher.embed(picture(number)), 9)
+    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 9)
     wait_for(batcher, 9)
     for _ in range(4):
         model.go.release()
@@ -100,12 +105,62 @@ def test_a_pass_has_at_most_the_limit() -> None:
     assert model.calls == [1, 4, 4, 1]
 
 
+def test_an_idle_network_waits_for_a_picture_that_is_being_decoded() -> None:
+    model = FakeExtractor()
+    # So patient that a pass without the second picture would hang the test.
+    batcher = MicroBatcher(model, patience=600)
+    decoding, decoded = threading.Event(), threading.Event()
+
+    def slowly() -> np.ndarray:
+        decoding.set()
+        assert decoded.wait(20)
+        return picture(1)
+
+    second, _ = in_threads(lambda _: batcher.embed(slowly), 1)
+    assert decoding.wait(20)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(0)), 1)
+    wait_for(batcher, 1)
+    decoded.set()
+    for thread in (*first, *second):
+        thread.join(20)
+    assert model.calls == [2]
+
+
+def test_its_patience_ends() -> None:
+    batcher = MicroBatcher(FakeExtractor(), patience=0.001)
+    alone = batcher.embed(lambda: picture(0))
+    decoding, decoded = threading.Event(), threading.Event()
+
+    def slowly() -> np.ndarray:
+        decoding.set()
+        assert decoded.wait(20)
+        return picture(1)
+
+    slow, _ = in_threads(lambda _: batcher.embed(slowly), 1)
+    assert decoding.wait(20)
+    assert np.allclose(batcher.embed(lambda: picture(0)), alone)
+    decoded.set()
+    slow[0].join(20)
+
+
+def test_nobody_waits_for_a_picture_that_cannot_be_decoded() -> None:
+    # So patient that to wait for the broken one would hang the test; so would waiting for others when alone.
+    batcher = MicroBatcher(FakeExtractor(), patience=600)
+
+    def fail() -> np.ndarray:
+        raise ImageSearchError("broken")
+
+    with pytest.raises(ImageSearchError, match="broken"):
+        batcher.embed(fail)
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
 def test_an_error_reaches_all_of_the_pass_and_the_next_one_works() -> None:
     model = BlockedExtractor(ModelError("the weights are damaged"))
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(picture(99)), 1)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
     assert model.entered.acquire(timeout=20)
-    threads, answers = in_threads(lambda number: batcher.embed(picture(number)), 5)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 5)
     wait_for(batcher, 5)
     for _ in range(2):
         model.go.release()
@@ -114,7 +169,55 @@ def test_an_error_reaches_all_of_the_pass_and_the_next_one_works() -> None:
     assert [str(answers[number]) for number in range(5)] == ["the weights are damaged"] * 5
     model.error = None
     model.go.release()
-    assert batcher.embed(picture(1)).shape == (8,)
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+class ForgetfulExtractor(FakeExtractor):
+    """Loses a picture in its first pass."""
+
+    def extract(self, pixels: np.ndarray) -> np.ndarray:
+        features = super().extract(pixels)
+        return features[1:] if len(self.calls) == 1 else features
+
+
+def test_a_wrong_number_of_features_fails_the_pass_and_the_next_one_works() -> None:
+    batcher = MicroBatcher(ForgetfulExtractor())
+    with pytest.raises(ModelError, match="0 features for 1 pictures"):
+        batcher.embed(lambda: picture(1))
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+def test_pictures_that_do_not_fit_together_fail_the_pass() -> None:
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)[number:]), 2)
+    wait_for(batcher, 2)
+    model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert [type(answers[number]) for number in range(2)] == [ValueError, ValueError]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_died() -> None:
+    model = BlockedExtractor(SystemExit())
+    batcher = MicroBatcher(model)
+    first, answers = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    second, others = in_threads(lambda _: batcher.embed(lambda: picture(1)), 1)
+    wait_for(batcher, 1)
+    dying = batcher._thread
+    assert dying is not None
+    model.go.release()
+    for thread in (*first, *second, dying):
+        thread.join(20)
+    assert "ended unexpectedly" in str(answers[0])
+    assert "ended unexpectedly" in str(others[0])
+    model.error = None
+    model.go.release()
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
 
 
 # --- the engine --------------------------------------------------------------------------------------------------
@@ -145,13 +248,32 @@ class Bench:
             files=self.files,
         )
 
-    def search(self, image: bytes | None = None, submitted_at: float = 0.0, **query: object) -> SearchResult:
-        record = SearchRecord(
-            query=SearchQuery(**query),  # type: ignore[arg-type]
-            result=SearchResult(id="search-1", state="running"),
-            submitted_at=submitted_at,
-        )
-        return self.engine.answer(record, image)
+    def search(
+        self, image: bytes | None = None, submitted_at: float = 0.0, upload_ms: float | None = None, **query: object
+    ) -> SearchResult:
+        uploads = () if image is None else (image,)
+        return self.answer(SearchQuery(**query), uploads, submitted_at=submitted_at, upload_ms=upload_ms)[0]  # type: ignore[arg-type]
+
+    def answer(
+        self,
+        query: SearchQuery,
+        uploads: tuple[bytes, ...] | None = (),
+        feature: QueryFeature | None = None,
+        *,
+        submitted_at: float = 0.0,
+        upload_ms: float | None = None,
+    ) -> tuple[SearchResult, QueryFeature | None]:
+        result = SearchResult(id="search-1", state="running")
+        record = SearchRecord(query=query, result=result, submitted_at=submitted_at, upload_ms=upload_ms)
+        return self.engine.answer(TakenSearch(record, uploads, feature))
+
+    def expected(self, feature: np.ndarray, k: int) -> list[tuple[str, float]]:
+        """What the ranker finds for a feature."""
+        return [(match.entry.path, match.score) for match in self.engine.ranker.search(feature, k)]
+
+    def feature(self, path: Path) -> np.ndarray:
+        """What the model makes of a file."""
+        return FakeExtractor().extract(self.files.decode(path.read_bytes()).pixels[None])[0]
 
 
 @pytest.fixture
@@ -173,7 +295,7 @@ def test_an_upload_finds_itself_first(bench: Bench) -> None:
 
 def test_the_time_is_given_by_stage(bench: Bench) -> None:
     result = bench.search(encoded(noise()), submitted_at=0.0)
-    assert set(result.took_ms) == STAGES
+    assert list(result.took_ms) == STAGES
     parts = sum(value for stage, value in result.took_ms.items() if stage != "total")
     assert result.took_ms["total"] == pytest.approx(parts, abs=0.1)
     assert all(value >= 0 for value in result.took_ms.values())
@@ -185,7 +307,25 @@ def test_a_stored_image_needs_no_network(bench: Bench) -> None:
     result = bench.search(image_id=image_id("photos/b/3.png"), k=1)
     assert [hit.path for hit in result.results] == ["photos/b/3.png"]
     assert bench.model.calls == []
-    assert {"total", "queue", "rank"} <= set(result.took_ms) <= STAGES
+    assert list(result.took_ms) == ["total", "queue", "rank", "response"]
+
+
+def test_the_upload_is_taken_over_from_the_web_tier(bench: Bench) -> None:
+    took = bench.search(image_id=image_id("photos/b/3.png"), upload_ms=12.5).took_ms
+    assert list(took) == ["total", "upload", "queue", "rank", "response"]
+    assert took["upload"] == 12.5
+
+
+def test_a_ranker_can_tell_its_stages_apart(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = bench.engine.ranker.search
+
+    def with_candidates(*args: Any, **options: Any) -> list[Match]:
+        lap("candidates")
+        return exact(*args, **options)
+
+    monkeypatch.setattr(bench.engine.ranker, "search", with_candidates)
+    took = bench.search(image_id=image_id("photos/b/3.png")).took_ms
+    assert list(took) == ["total", "queue", "candidates", "rank", "response"]
 
 
 def test_folder_and_least_score_are_obeyed(bench: Bench) -> None:
@@ -253,3 +393,103 @@ def test_an_empty_store_answers_with_an_empty_list(bench: Bench) -> None:
     (bench.store.segments_path / "s.h5").unlink()
     result = bench.search(encoded(noise()))
     assert (result.state, result.results, result.indexed) == ("done", [], 0)
+
+
+# --- several pictures --------------------------------------------------------------------------------------------
+
+
+def found(result: SearchResult) -> list[tuple[str, float]]:
+    assert result.error is None
+    return [(hit.path, hit.score) for hit in result.results]
+
+
+def test_several_uploads_are_one_query_in_one_pass(bench: Bench) -> None:
+    files = [bench.root / "a" / "4.png", bench.root / "b" / "1.png", bench.root / "b" / "5.png"]
+    weights = (1.0, 0.5, -0.5)
+    query = SearchQuery(images=tuple(QueryImage(weight=weight) for weight in weights), k=8)
+    result, _ = bench.answer(query, tuple(path.read_bytes() for path in files))
+    features = [bench.feature(path) for path in files]
+    assert found(result) == bench.expected(combined(features, weights), 8)
+    assert bench.model.calls == [3]
+    assert list(result.took_ms) == STAGES
+
+
+def test_stored_pictures_are_one_query_without_the_network(bench: Bench) -> None:
+    names = ["photos/a/4.png", "photos/b/1.png"]
+    query = SearchQuery(images=tuple(QueryImage(image_id=image_id(name)) for name in names), k=3)
+    result, _ = bench.answer(query)
+    features = [normalised(bench.store.feature(bench.store.entry(image_id(name)))) for name in names]
+    assert found(result) == bench.expected(combined(features, [1, 1]), 3)
+    assert {hit.path for hit in result.results[:2]} == set(names)
+    assert bench.model.calls == []
+
+
+def test_uploads_and_stored_pictures_go_together(bench: Bench) -> None:
+    stored = image_id("photos/b/1.png")
+    upload = bench.root / "a" / "4.png"
+    images = (QueryImage(image_id=stored, weight=-0.5), QueryImage(weight=2))
+    result, _ = bench.answer(SearchQuery(images=images), (upload.read_bytes(),))
+    features = [normalised(bench.store.feature(bench.store.entry(stored))), bench.feature(upload)]
+    assert found(result) == bench.expected(combined(features, [-0.5, 2]), 30)
+
+
+def test_pictures_that_cancel_each_other_out_fail_with_the_reason(bench: Bench) -> None:
+    images = (QueryImage(weight=1), QueryImage(image_id=image_id("photos/a/4.png"), weight=-1))
+    result, kept = bench.answer(SearchQuery(images=images), ((bench.root / "a" / "4.png").read_bytes(),))
+    assert (result.state, kept) == ("failed", None)
+    assert "cancel each other out" in (result.error or "")
+
+
+@pytest.mark.parametrize(
+    ("uploads", "message"),
+    [((encoded(noise()), b"text"), "Not an image"), ((encoded(noise()),), "has expired"), (None, "has expired")],
+)
+def test_one_picture_that_cannot_be_used_fails_the_query(
+    bench: Bench, uploads: tuple[bytes, ...] | None, message: str
+) -> None:
+    result, _ = bench.answer(SearchQuery(images=(QueryImage(), QueryImage())), uploads)
+    assert result.state == "failed"
+    assert message in (result.error or "")
+    assert bench.model.calls == []
+
+
+# --- pages -------------------------------------------------------------------------------------------------------
+
+
+def position(result: SearchResult) -> SearchPosition:
+    last = result.results[-1]
+    return SearchPosition(search_id=result.id, rank=last.rank, score=last.score, path=last.path)
+
+
+def test_pages_go_on_without_the_network(bench: Bench) -> None:
+    upload = (bench.root / "a" / "4.png").read_bytes()
+    whole = found(bench.answer(SearchQuery(), (upload,))[0])
+    page, feature = bench.answer(SearchQuery(k=3), (upload,))
+    assert feature is not None
+    bench.model.calls.clear()
+    pages = [page]
+    while pages[-1].next_cursor:
+        page, kept = bench.answer(SearchQuery(k=3, after=position(pages[-1])), (), feature)
+        assert kept is None
+        pages.append(page)
+    assert [hit for page in pages for hit in found(page)] == whole
+    assert [hit.rank for page in pages for hit in page.results] == list(range(1, 9))
+    assert [len(page.results) for page in pages] == [3, 3, 2]
+    assert bench.model.calls == []
+    assert list(pages[1].took_ms) == ["total", "queue", "rank", "response"]
+
+
+def test_nothing_is_kept_of_a_search_without_a_next_page(bench: Bench) -> None:
+    for k, has_next in ((7, True), (8, False), (30, False)):
+        result, kept = bench.answer(SearchQuery(k=k), (encoded(noise()),))
+        assert (result.next_cursor is not None, kept is not None) == (has_next, has_next)
+        assert len(result.results) == min(k, 8)
+
+
+def test_a_page_whose_query_has_expired_fails_with_the_reason(bench: Bench) -> None:
+    first, feature = bench.answer(SearchQuery(k=3), (encoded(noise()),))
+    assert feature is not None
+    query = SearchQuery(k=3, after=position(first))
+    assert "has expired" in (bench.answer(query)[0].error or "")
+    other = replace(feature, fingerprint="another")
+    assert "model has changed" in (bench.answer(query, (), other)[0].error or "")

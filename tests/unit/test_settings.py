@@ -18,6 +18,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "model": ("/models/m.keras", "/models/m.keras"),
     "weights": ("imagenet", "imagenet"),
     "precision": ("bfloat16", "bfloat16"),
+    "threads": ("3", 3),
     "max_upload_bytes": ("1000", 1000),
     "max_file_bytes": ("2000", 2000),
     "max_image_pixels": ("3000", 3000),

@@ -10,7 +10,16 @@ import pytest
 
 from common import terminal
 from common.messages import IndexJob
-from common.terminal import DownloadProgress, JobProgress, duration, printable, progress_line, summary_line, table
+from common.terminal import (
+    Counter,
+    DownloadProgress,
+    JobProgress,
+    duration,
+    printable,
+    progress_line,
+    summary_line,
+    table,
+)
 
 
 class Terminal(io.StringIO):
@@ -96,3 +105,26 @@ def test_a_download_is_told_now_and_then() -> None:
         "Downloading the model's weights: 1 of 500 MB",
         "Downloading the model's weights: 500 of 500 MB",
     ]
+
+
+def test_a_counter_is_a_bar_on_a_terminal_and_goes_away() -> None:
+    stream = Terminal()
+    counter = Counter(stream)
+    counter.show(0, 0, "comparing")
+    counter.show(1500, 3000, "comparing")
+    counter.close()
+    assert "comparing: 1,500 of 3,000" in stream.getvalue()
+    assert "50%" in stream.getvalue()
+    counter.close()
+
+
+def test_a_counter_is_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, now = io.StringIO(), 100.0
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now)
+    counter = Counter(stream)
+    counter.show(0, 0, "waiting")
+    counter.show(1, 10, "comparing")
+    now += terminal.LINE_EVERY_SECONDS
+    counter.show(2, 10, "comparing")
+    counter.close()
+    assert stream.getvalue().splitlines() == ["waiting", "comparing: 2 of 10"]

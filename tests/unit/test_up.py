@@ -15,6 +15,7 @@ from PIL import Image
 from common.cli.app import run
 from common.errors import ConfigurationError, FolderNotFound
 from common.jobs import Client
+from common.presence import PresenceReporter
 from common.progress import JobBoard
 from common.redis_client import connect
 from common.settings import LibraryRoot, Settings
@@ -22,6 +23,7 @@ from common.up import sample
 from common.up.parts import address, free_port
 from common.up.recovery import INTERRUPTED, InterruptedJob, end_interrupted_jobs, submit_jobs
 from common.up.roots import choose_roots
+from common.up.run import Waiting
 from common.up.run_record import (
     AlreadyRunning,
     RunRecord,
@@ -271,3 +273,23 @@ def test_a_job_that_is_under_way_is_not_submitted_twice(settings: Settings) -> N
         assert [same.id for same in submit_jobs(client, ["photos"], [])] == [job.id]
         with connect(settings) as other:
             assert other.llen("bulk") == 1
+
+
+# --- waiting for the workers -----------------------------------------------------------------------------------
+
+
+def test_what_a_worker_says_takes_long_is_told_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"state": "loading", "detail": "preparing the model for this processor"}
+    reporter = PresenceReporter(connect(settings), ["query"], lambda: facts)
+    waiting = Waiting(Client(settings), StopSignals())
+    assert not waiting.is_over()
+    assert capsys.readouterr().out == ""
+    reporter.report()
+    assert not waiting.is_over()
+    assert not waiting.is_over()
+    assert capsys.readouterr().out == "Preparing the model for this processor.\n"
+    facts["detail"] = "waiting for its weights."
+    reporter.report()
+    assert not waiting.is_over()
+    assert capsys.readouterr().out == "Waiting for its weights.\n"
+    reporter.stop()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from common.messages import DEFAULT_K, MAX_K, Crop, JobState, Message, SearchState
+from common.duplicates import DEFAULT_MIN_SCORE, LEAST_MIN_SCORE, DuplicateState
+from common.messages import DEFAULT_K, MAX_K, MAX_QUERY_IMAGES, Crop, JobState, Message, SearchState, Weight
 
 MAX_WAIT_SECONDS = 30
 MAX_PAGE = 1000
@@ -22,8 +24,17 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def _split_crop(value: Any) -> Any:
+def _split(value: Any) -> Any:
     return value.split(",") if isinstance(value, str) else value
+
+
+def _parse(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it must be JSON") from error
 
 
 class _Body(BaseModel):
@@ -31,16 +42,37 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class WeightedImage(_Body):
+    """An indexed image as one of several that are searched for together."""
+
+    image_id: str
+    weight: Weight = Field(1.0, description="how much it counts; negative: less like this")
+
+
 class SearchRequest(_Body):
-    """A search for a stored image, or the options beside an uploaded one."""
+    """A search for stored images, the next page of one, or the options beside uploaded pictures."""
 
     image_id: str | None = Field(None, description="search for pictures like this indexed one")
+    # In a form it is text.
+    images: Annotated[tuple[WeightedImage, ...], BeforeValidator(_parse)] = Field(
+        (),
+        max_length=MAX_QUERY_IMAGES,
+        description="search for pictures like these indexed ones together: `image_id` and `weight` of each. At most "
+        f"{MAX_QUERY_IMAGES} with the uploaded ones; at least one weight must be positive",
+    )
+    cursor: str | None = Field(
+        None,
+        description="next_cursor of a search: the results after its last one. All other options but `k` stay as they "
+        "were, and `k` too if it is not given",
+    )
     url: str | None = Field(None, description="search for a picture at an address, where the server allows it")
     k: int = Field(DEFAULT_K, ge=1, le=MAX_K, description="number of results")
     folder: str | None = Field(None, description="only pictures below this folder, such as photos/2024")
     min_score: float | None = Field(None, ge=-1, le=1, description="only results with at least this score")
-    crop: Annotated[Crop | None, BeforeValidator(_split_crop)] = Field(
-        None, description="left,top,right,bottom in fractions of the upright picture: search for this part of it"
+    crop: Annotated[Crop | None, BeforeValidator(_split)] = Field(
+        None,
+        description="left,top,right,bottom in fractions of the upright picture: search for this part of it; "
+        "only where a single picture is searched for",
     )
 
     @field_validator("crop")
@@ -52,10 +84,18 @@ class SearchRequest(_Body):
 
 
 class UploadRequest(SearchRequest):
-    """A search for an uploaded picture."""
+    """A search for an uploaded picture, or for several together."""
 
-    image: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = Field(
-        None, description="the picture: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+    image: Annotated[str | list[str] | None, Field(json_schema_extra={"format": "binary"})] = Field(
+        None,
+        description="the picture: JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC. Repeat the field to search for "
+        "several together",
+    )
+    weights: Annotated[tuple[Weight, ...], BeforeValidator(_split)] = Field(
+        (),
+        max_length=MAX_QUERY_IMAGES,
+        description="how much each uploaded picture counts, in their order, such as 1,0.5,-0.5; negative: less like "
+        "this. 1 for each by default",
     )
 
 
@@ -74,6 +114,22 @@ class IndexRequest(_Body):
         if not self.folder.strip():
             raise ValueError("name a folder")
         return self
+
+
+class DuplicateRequest(_Body):
+    """Which images are duplicates, and where to look for them."""
+
+    min_score: float = Field(
+        DEFAULT_MIN_SCORE, ge=LEAST_MIN_SCORE, le=1, description="least cosine similarity of duplicates"
+    )
+    folder: str | None = Field(None, description="only images below this folder, such as photos/2024")
+
+
+class DuplicateQuery(BaseModel):
+    """Which page of the groups."""
+
+    cursor: str | None = Field(None, description="next_cursor of the page before")
+    limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="groups on the page")
 
 
 class WaitQuery(BaseModel):
@@ -101,6 +157,14 @@ class SearchAccepted(Message):
 
     id: str
     state: SearchState
+    url: str
+
+
+class DuplicateAccepted(Message):
+    """A search for near-duplicates that was taken, and where its state is."""
+
+    id: str
+    state: DuplicateState
     url: str
 
 

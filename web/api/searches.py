@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from apiflask import APIBlueprint, HTTPError
 from flask import request
 from pydantic import ValidationError
 
-from common.errors import UnknownImage, UnknownSearch
-from common.messages import SearchQuery, SearchResult
-from web.api.inputs import SearchAccepted, SearchRequest, WaitQuery, is_id
+from common.errors import InvalidCursor, UnknownImage, UnknownSearch
+from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchResult
+from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery, is_id
 from web.documented import responses
 from web.services import Services, services
 
@@ -40,16 +43,24 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
 
     Send a picture as the multipart field `image`, or JSON with the `image_id` of an indexed one. The search is
     queued; read its result at `url`, best with `?wait=20`.
+
+    Several pictures are searched for together: repeat `image`, with `weights` if they do not count the same, or send
+    `images`, the indexed ones with their weights, as JSON; a form may hold both. A negative weight means less like
+    this.
+
+    A result that has a `next_cursor` goes on: send that as `cursor`. The next page has the results after the last one
+    in the order of score and path, with the ranks that follow, whatever was indexed or removed meanwhile.
     """
-    options, image = _read_request()
+    began = time.perf_counter()  # nothing of the body has been read yet
+    options, uploads = _read_request()
     current = services()
-    _check_source(current, options, image)
-    waiting = current.client.queues().query
+    _check_source(options, uploads)
+    _check_pictures(current, options, uploads)
+    waiting = current.client.waiting_searches()
     if waiting >= MAX_QUEUED:
         message = f"{waiting} searches wait already. Try again shortly; more query workers answer more searches."
         raise HTTPError(429, message, headers={"Retry-After": "2"})
-    query = SearchQuery(**options.model_dump(exclude={"url"}))
-    result = current.client.submit_search(query, image)
+    result = _submit(current, options, uploads, began)
     accepted = SearchAccepted(id=result.id, state=result.state, url=f"/api/v1/searches/{result.id}")
     return accepted, 202, {"Location": accepted.url}
 
@@ -72,45 +83,97 @@ def get_search(search_id: str, query_data: WaitQuery) -> SearchResult:
         return current.client.search(search_id, seconds)
 
 
-def _read_request() -> tuple[SearchRequest, bytes | None]:
-    """The options of the search and the uploaded picture, from either kind of body and from the query string."""
-    image = None
+def _read_request() -> tuple[SearchRequest, list[bytes]]:
+    """The options of the search and the uploaded pictures, from either kind of body and from the query string."""
+    kind: type[SearchRequest] = SearchRequest
+    uploads: list[bytes] = []
     if request.is_json:
         body = request.get_json()
         if not isinstance(body, dict):
             raise _invalid("_schema", "Send a JSON object.")
     elif request.mimetype == "multipart/form-data":
-        if "image" in request.files:
-            image = request.files["image"].read()
-        elif "image" in request.form:
+        if "image" in request.form or "image" in request.args:
             raise _invalid("image", "Send the picture as a file, not as text.")
-        elif not request.form and not request.files:
+        if not request.form and not request.files:
             raise HTTPError(400, "The multipart body is empty or malformed.")
+        kind, uploads = UploadRequest, [file.read() for file in request.files.getlist("image")]
         # A form sends its empty fields, too.
         body = {name: value for name, value in request.form.items() if value}
     else:
         raise HTTPError(415, 'Send the picture as multipart/form-data in the field "image", or send JSON.')
-    try:
-        return SearchRequest.model_validate({**request.args.to_dict(), **body}), image
-    except ValidationError as error:
-        raise _invalid_fields(error) from None
+    with _checked():
+        return kind.model_validate({**request.args.to_dict(), **body}), uploads
 
 
-def _check_source(current: Services, options: SearchRequest, image: bytes | None) -> None:
-    """Exactly one picture must be named, and it must be one that a worker can use."""
-    if [image, options.image_id, options.url].count(None) != 2:
-        raise _invalid("image", "Give exactly one of image (an upload), image_id and url.")
+def _check_source(options: SearchRequest, uploads: list[bytes]) -> None:
+    """There must be one kind of query, and nothing beside it that it cannot take into account."""
+    sources = [uploads or options.images or None, options.image_id, options.url, options.cursor]
+    if sources.count(None) != len(sources) - 1:
+        message = "Give exactly one of image (uploads, with or without images), images, image_id, url and cursor."
+        raise _invalid("image", message)
+    if options.cursor is not None:
+        for field in sorted(options.model_fields_set - {"cursor", "k"}):
+            raise _invalid(field, "The next page of a search has its options: only k can be given beside cursor.")
+    weights = _weights(options)
+    if weights and len(weights) != len(uploads):
+        raise _invalid("weights", f"There are {len(weights)} weights for {len(uploads)} uploaded pictures.")
+    if len(uploads) + len(options.images) > MAX_QUERY_IMAGES:
+        raise _invalid("image", f"A query has at most {MAX_QUERY_IMAGES} pictures.")
+
+
+def _check_pictures(current: Services, options: SearchRequest, uploads: list[bytes]) -> None:
+    """All pictures must be such that a worker can use them."""
     if options.url is not None:
         if not current.settings.allow_url_queries:
             raise _invalid("url", "Searching by address is not enabled on this server (IMAGESEARCH_ALLOW_URL_QUERIES).")
         raise _invalid("url", "Searching by address is not available in this version: upload the picture instead.")
-    if image is not None:
-        current.decoder.check(image)
-    else:
-        store = current.collection.store()
+    for upload in uploads:
+        current.decoder.check(upload)
+    stored = [image.image_id for image in options.images]
+    if options.image_id is not None:
+        stored.append(options.image_id)
+    store = current.collection.store() if stored else None
+    for image_id in stored:
         if store is None:
-            raise UnknownImage(cast(str, options.image_id))
-        store.entry(cast(str, options.image_id))
+            raise UnknownImage(image_id)
+        store.entry(image_id)
+
+
+def _submit(current: Services, options: SearchRequest, uploads: list[bytes], began: float) -> SearchResult:
+    if options.cursor is not None:
+        if not is_id(options.cursor):
+            raise InvalidCursor
+        k = options.k if "k" in options.model_fields_set else None
+        return current.client.continue_search(options.cursor, k, began)
+    weights = _weights(options)
+    images = [QueryImage(image_id=image.image_id, weight=image.weight) for image in options.images]
+    # A single upload without a weight needs no list.
+    if len(uploads) + len(images) > 1 or weights:
+        images = [*(QueryImage(weight=weight) for weight in weights or (1.0,) * len(uploads)), *images]
+    with _checked():
+        query = SearchQuery(
+            image_id=options.image_id,
+            images=tuple(images),
+            k=options.k,
+            folder=options.folder,
+            min_score=options.min_score,
+            crop=options.crop,
+        )
+    return current.client.submit_search(query, uploads, began)
+
+
+def _weights(options: SearchRequest) -> tuple[float, ...]:
+    """Those of the uploaded pictures, if they were given."""
+    return options.weights if isinstance(options, UploadRequest) else ()
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    """Names the fields that are not accepted in the block."""
+    try:
+        yield
+    except ValidationError as error:
+        raise _invalid_fields(error) from None
 
 
 def _invalid(field: str, message: str) -> HTTPError:

@@ -114,7 +114,8 @@ async function follow(id, mine) {
 
 async function waitFor(id, signal) {
   const deadline = Date.now() + LONGEST_WAIT_MS;
-  for (let failures = 0; Date.now() < deadline; await sleep(250)) {
+  let failures = 0;
+  while (Date.now() < deadline) {
     try {
       const result = await get(`/searches/${encodeURIComponent(id)}?wait=10`, signal);
       if (result.state === "done" || result.state === "failed") return result;

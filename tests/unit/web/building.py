@@ -19,16 +19,9 @@ from common.redis_client import key
 from common.searches import SearchBoard
 from common.settings import Settings
 from common.store import CatalogEntry, FeatureStore, ImageRecord, open_store
+from tests.fakes import FAKE_SPEC
 
-SPEC = ModelSpec(
-    architecture="tiny",
-    layer="fc1",
-    weights_sha256="0" * 64,
-    preprocessing="none",
-    dimension=8,
-    input_size=(8, 8),
-    trained=True,
-)
+SPEC = FAKE_SPEC.model_copy(update={"architecture": "tiny", "layer": "fc1"})
 
 
 def picture_bytes(color: str = "teal", size: tuple[int, int] = (48, 32), image_format: str = "JPEG") -> bytes:
@@ -90,8 +83,9 @@ def hits(store: FeatureStore, limit: int, folder: str | None = None) -> list[Sea
 def answer_search(settings: Settings, search_id: str, *, error: str | None = None) -> SearchResult:
     """Plays the query worker for one search."""
     board = search_board(settings)
-    record = board.record(search_id)
-    board.start(record)
+    taken = board.take(search_id)
+    assert taken is not None, "nobody else answers searches"
+    record = taken.record
     store = open_store(settings)
     store.refresh()
     result = SearchResult(

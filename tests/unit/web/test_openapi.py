@@ -20,6 +20,8 @@ CONTRACT = {
     ("POST", "/api/v1/index-jobs/{job_id}/resume"),
     ("POST", "/api/v1/index-jobs/{job_id}/cancel"),
     ("POST", "/api/v1/index-jobs/{job_id}/retry"),
+    ("POST", "/api/v1/duplicate-jobs"),
+    ("GET", "/api/v1/duplicate-jobs/{job_id}"),
     ("GET", "/api/v1/images"),
     ("GET", "/api/v1/images/{image_id}"),
     ("GET", "/api/v1/images/{image_id}/thumbnail"),
@@ -80,6 +82,19 @@ def test_a_search_takes_an_upload_or_json(document: dict[str, Any]) -> None:
     content = document["paths"]["/api/v1/searches"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
     assert document["components"]["schemas"]["UploadRequest"]["properties"]["image"]["format"] == "binary"
+
+
+def test_several_pictures_and_pages_are_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    form, body = schemas["UploadRequest"]["properties"], schemas["SearchRequest"]["properties"]
+    assert {"image", "images", "weights", "cursor"} <= set(form)
+    assert {"images", "cursor"} <= set(body)
+    assert not {"image", "weights"} & set(body)
+    assert {"type": "array", "items": {"type": "string"}} in form["image"]["anyOf"]
+    weight = schemas["WeightedImage"]["properties"]["weight"]
+    assert (weight["minimum"], weight["maximum"], weight["default"]) == (-10, 10, 1)
+    assert (body["images"]["type"], body["images"]["maxItems"]) == ("array", 16)
+    assert "next_cursor" in schemas["SearchResult"]["properties"]
 
 
 def test_errors_are_described_as_problems(document: dict[str, Any]) -> None:

@@ -54,11 +54,27 @@ def test_upload_reaches_the_worker_with_all_its_options(client: FlaskClient, set
     data = picture_bytes("navy")
     response = upload(client, data, k="7", folder=str(library / "2024"), min_score="0.25", crop="0,0.1,0.5,1")
     search_id = response.get_json()["id"]
-    board = search_board(settings)
-    query = board.record(search_id).query
+    taken = search_board(settings).take(search_id)
+    assert taken is not None
+    query = taken.record.query
     assert (query.k, query.folder, query.min_score) == (7, "photos/2024", 0.25)
     assert query.crop == (0, 0.1, 0.5, 1)
-    assert board.image(search_id) == data
+    assert taken.uploads == (data,)
+
+
+def test_the_time_of_the_upload_and_of_the_poll_is_given(
+    client: FlaskClient, settings: Settings, library: Path
+) -> None:
+    index_files(settings, library, ["a.jpg"])
+    accepted = upload(client).get_json()
+    upload_ms = search_board(settings).record(accepted["id"]).upload_ms
+    assert upload_ms is not None
+    assert upload_ms > 0
+    answer_search(settings, accepted["id"])
+    took = client.get(accepted["url"]).get_json()["took_ms"]
+    assert took["poll"] > 0
+    assert took["total"] == pytest.approx(30 + took["poll"])
+    assert client.get(accepted["url"]).get_json()["took_ms"] == took
 
 
 def test_empty_form_fields_mean_the_defaults(client: FlaskClient, settings: Settings) -> None:

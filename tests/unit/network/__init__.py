@@ -1,0 +1,1 @@
+"""Tests of the networks, the runtimes and the choice of a precision."""

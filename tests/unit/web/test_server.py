@@ -1,0 +1,60 @@
+"""The web tier as it is served: in processes of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.system import running_web
+from common.settings import Settings
+from tests.unit.web.building import answer_search, index_files, picture_bytes
+
+MOST_BYTES = 120 * 2**20
+_START = b'--x\r\nContent-Disposition: form-data; name="image"; filename="q.jpg"\r\n\r\n'
+_FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def call(connection: http.client.HTTPConnection, method: str, path: str, *arguments: Any) -> Any:
+    """One request on a connection that is kept. Gives the JSON of the answer."""
+    connection.request(method, path, *arguments)
+    with connection.getresponse() as response:
+        body = response.read()
+        assert response.status in {200, 202}, body
+    return json.loads(body)
+
+
+def peak_bytes(process: psutil.Process) -> int:
+    """The most memory that a process ever had."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_searches_from_many_threads_keep_the_server_small(settings: Settings, library: Path) -> None:
+    index_files(settings, library, [f"{number}.jpg" for number in range(30)])
+    upload = _START + picture_bytes(size=(640, 480)) + b"\r\n--x--\r\n"
+
+    def search(address: str) -> int:
+        connection = http.client.HTTPConnection(address)
+        found = 0
+        for _ in range(10):
+            accepted = call(connection, "POST", "/api/v1/searches", upload, _FORM)
+            answer_search(settings, accepted["id"])
+            found += len(call(connection, "GET", f"{accepted['url']}?wait=20")["results"])
+        connection.close()
+        return found
+
+    with running_web(settings) as address, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(search, [address.removeprefix("http://")] * 8))
+        servers = [child for child in psutil.Process().children(recursive=True) if "web" in child.cmdline()]
+        peaks = [peak_bytes(server) for server in servers]
+    assert found == [300] * 8
+    assert len(peaks) == 2  # the one that is in charge, and the one that serves
+    assert max(peaks) < MOST_BYTES
