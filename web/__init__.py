@@ -20,7 +20,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         settings: The product's settings; read from the environment by default.
     """
     # Imported here, so that `import web` alone costs nothing.
-    from web import api, health, pages, problems, security
+    from web import api, health, pages, problems, security, texts
     from web.openapi import complete_document
     from web.services import EXTENSION, Services
 
@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.spec_processor(cast(Any, complete_document))
     problems.register(app)
     security.register(app)
+    texts.register(app)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(pages.blueprint)
