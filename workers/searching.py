@@ -40,8 +40,10 @@ _Waiting = tuple[Pixels, "Future[Feature]"]
 class MicroBatcher:
     """Embeds pictures from many threads in the forward passes of one.
 
-    Whatever waits when the network becomes free goes into the next pass. A free network waits only while other
-    pictures are known to be on their way, and then for a moment: a single search starts at once.
+    What waits when the network becomes free goes into the next pass; of many, half is left for the one after it: clients
+    that search again and again would else all be answered at once, and the network stand still until they are back.
+    A free network waits only while other pictures are known to be on their way, and then for a moment: a single
+    search starts at once.
 
     Args:
         extractor: The network; called from one thread.
@@ -118,7 +120,8 @@ class MicroBatcher:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
             self._changed.wait_for(lambda: not self._coming or len(self._waiting) >= self._limit, self._patience)
-            batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            size = min(self._limit, max(self._limit // 2, len(self._waiting) // 2))
+            batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
 
     def _pass(self, batch: list[_Waiting]) -> None:

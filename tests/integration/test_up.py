@@ -173,8 +173,9 @@ def test_a_second_start_embeds_nothing_again_and_cleans_up_after_a_kill(machine:
 
 
 def test_a_part_that_cannot_start_is_named_with_its_log_and_all_is_stopped(machine: Machine) -> None:
-    # Not a Redis file: the server refuses to start on it.
-    for path in (machine.data_dir / "redis" / "appendonlydir").glob("*.manifest"):
+    # Not a Redis file: the server refuses to start on it. Redis 7 keeps a folder of them, before it was one.
+    redis = machine.data_dir / "redis"
+    for path in (*redis.glob("appendonlydir/*.manifest"), *redis.glob("appendonly.aof")):
         path.write_text("nonsense\n")
     process = machine.start()
     assert process.wait(60) == 1
