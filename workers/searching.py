@@ -40,8 +40,9 @@ _Waiting = tuple[Pixels, "Future[Feature]"]
 class MicroBatcher:
     """Embeds pictures from many threads in the forward passes of one.
 
-    What waits when the network becomes free goes into the next pass; of many, half is left for the one after it: clients
-    that search again and again would else all be answered at once, and the network stand still until they are back.
+    What waits when the network becomes free goes into the next pass. Of many, half is left for the one after it:
+    clients that search again and again would else all be answered at once, and the network stand still until they
+    are back.
     A free network waits only while other pictures are known to be on their way, and then for a moment: a single
     search starts at once.
 
