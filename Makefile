@@ -1,7 +1,7 @@
 # One machine: `make up`. Everything that is checked: `make test`.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up test chaos lint format lock setup setup-dev compose-test clean
+.PHONY: help up test chaos lint format lock screenshots setup setup-dev compose-test clean
 
 IMAGES ?=
 PORT ?= 8000
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 up: setup ## Start everything here: make up [IMAGES=DIR] [PORT=8000] [HOST=127.0.0.1]
 	@exec $(BIN)/imagesearch up --host "$(HOST)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
@@ -32,6 +32,9 @@ format: setup-dev ## Rewrite the code in the project's style
 
 chaos: setup-dev ## Kill workers and Redis while folders are indexed: make chaos [SEEDS=10]
 	$(BIN)/python -m tests.chaos.run --seeds $(or $(SEEDS),10)
+
+screenshots: setup-dev ## Picture every page and state in build/screenshots: make screenshots [ONLY=crop] [README=1]
+	$(BIN)/python -m tests.browser.screenshots $(if $(ONLY),--only "$(ONLY)") $(if $(README),--readme)
 
 compose-test: ## Build the containers, run them, kill them one by one (needs Docker)
 	tests/compose/run

@@ -81,11 +81,15 @@ class OldPageClient:
         return Answer(seconds)
 
 
-def upload_body(photo: Path, field_name: str) -> bytes:
-    """A multipart body with one picture."""
+def upload_body(photo: Path, field_name: str, **fields: object) -> bytes:
+    """A multipart body with one picture, and other fields before it."""
+    parts = "".join(
+        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field_name}"; filename="{photo.name}"\r\n'
     head += "Content-Type: image/jpeg\r\n\r\n"
-    return head.encode() + photo.read_bytes() + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return f"{parts}{head}".encode() + photo.read_bytes() + f"\r\n--{_BOUNDARY}--\r\n".encode()
 
 
 def one_after_another(

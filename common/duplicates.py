@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,7 +27,8 @@ DuplicateState = Literal["queued", "running", "done", "failed"]
 _TTL_SECONDS = 7 * 24 * 3600
 # No step of a job takes longer, unless its worker is gone.
 _ALIVE_SECONDS = 900
-_KEPT_FILES = 20
+# So many jobs are listed, and so many files are kept: those of the same jobs.
+_KEPT = 20
 _REPORT_EVERY_SECONDS = 0.5
 _SUFFIX = ".jsonl"
 
@@ -86,6 +87,11 @@ class DuplicateBoard:
         """Stores a new job."""
         job = DuplicateJob(id=new_job_id(), min_score=min_score, folder=folder, started_at=_now())
         self._store(job)
+        with self._redis.pipeline() as pipe:
+            pipe.zadd(key("duplicates"), {job.id: job.started_at.timestamp()})
+            pipe.zremrangebyrank(key("duplicates"), 0, -_KEPT - 1)
+            pipe.expire(key("duplicates"), _TTL_SECONDS)
+            pipe.execute()
         return job
 
     def get(self, job_id: str) -> DuplicateJob:
@@ -94,16 +100,23 @@ class DuplicateBoard:
         Raises:
             UnknownDuplicateJob: There is none of this id, or it has expired.
         """
-        with self._redis.pipeline() as pipe:
-            pipe.get(_key(job_id))
-            pipe.exists(_key(job_id, "alive"))
-            data, alive = pipe.execute()
-        if data is None:
+        job = self._read_jobs([job_id])[0]
+        if job is None:
             raise UnknownDuplicateJob
-        job = DuplicateJob.model_validate_json(cast(bytes, data))
-        if job.state == "running" and not alive:
-            return job.model_copy(update={"state": "failed", "error": "Its worker has ended: start it again."})
         return job
+
+    def latest(self) -> list[DuplicateJob]:
+        """The latest jobs, newest first: those whose groups are kept."""
+        ids = [raw.decode() for raw in cast("list[bytes]", self._redis.zrevrange(key("duplicates"), 0, -1))]
+        return [job for job in self._read_jobs(ids) if job is not None]  # some may have expired
+
+    def _read_jobs(self, job_ids: Sequence[str]) -> list[DuplicateJob | None]:
+        with self._redis.pipeline() as pipe:
+            for job_id in job_ids:
+                pipe.get(_key(job_id))
+                pipe.exists(_key(job_id, "alive"))
+            answers = pipe.execute()
+        return [_view(data, alive) for data, alive in zip(answers[::2], answers[1::2], strict=True)]
 
     def begin(self, job_id: str) -> DuplicateJob | None:
         """Marks a job as running; None if it is not waiting any more."""
@@ -191,12 +204,21 @@ class DuplicateBoard:
 
     def _drop_old_files(self) -> None:
         # The names begin with the time.
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}"))[:-_KEPT_FILES]:
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}"))[:-_KEPT]:
             path.unlink(missing_ok=True)
 
 
 def _key(job_id: str, *parts: str) -> str:
     return key("duplicates", job_id, *parts)
+
+
+def _view(data: bytes | None, alive: int) -> DuplicateJob | None:
+    if data is None:
+        return None
+    job = DuplicateJob.model_validate_json(data)
+    if job.state == "running" and not alive:
+        return job.model_copy(update={"state": "failed", "error": "Its worker has ended: start it again."})
+    return job
 
 
 def _now() -> datetime:

@@ -187,6 +187,10 @@ class UnknownSearch(ImageSearchError):
     """This search is unknown, or its results have expired: submit the image again."""
 
 
+class UnknownPicture(ImageSearchError):
+    """There is no preview of this picture: it is made right after the search, and expires with the results."""
+
+
 class InvalidCursor(ImageSearchError):
     """This is not the `next_cursor` of an answer that has more results."""
 

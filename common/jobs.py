@@ -59,7 +59,7 @@ class Client:
         with reported(self.settings):
             record = self._searches.create(query, uploads, began)
         self._send(SEARCH, record.result.id)
-        return record.result
+        return self._searches.described(record, record.result)
 
     def continue_search(self, cursor: str, k: int | None = None, began: float | None = None) -> SearchResult:
         """Enqueues the next page of a search that is done.
@@ -76,7 +76,7 @@ class Client:
         with reported(self.settings):
             record = self._searches.create(self._searches.next_page(cursor, k), began=began)
         self._send(SEARCH, record.result.id)
-        return record.result
+        return self._searches.described(record, record.result)
 
     def search(self, search_id: str, wait_seconds: float = 0) -> SearchResult:
         """The state of a search, waiting up to `wait_seconds` for the answer.
@@ -86,6 +86,19 @@ class Client:
         """
         with reported(self.settings):
             return self._searches.result(search_id, wait_seconds)
+
+    def query_picture(self, search_id: str, number: int) -> bytes:
+        """The preview of an uploaded picture that was searched for, a JPEG.
+
+        Args:
+            search_id: The search.
+            number: Which one of its uploads, from 0.
+
+        Raises:
+            UnknownPicture: There is none: not yet, not any more, or never.
+        """
+        with reported(self.settings):
+            return self._searches.pictures.read(search_id, number)
 
     def waiting_searches(self) -> int:
         """How many searches no worker has taken yet."""
@@ -215,6 +228,11 @@ class Client:
             job = self._duplicates.create(min_score, public)
         self._send(FIND_DUPLICATES, job.id)
         return job
+
+    def duplicate_jobs(self) -> list[DuplicateJob]:
+        """The latest searches for near-duplicates, newest first."""
+        with reported(self.settings):
+            return self._duplicates.latest()
 
     def duplicates(self, job_id: str, cursor: str | None, limit: int) -> DuplicatePage:
         """The state of such a job, and `limit` of its groups once it is done; see `DuplicateBoard.page`."""

@@ -98,6 +98,11 @@ class SearchQuery(Message):
         return self.images or (QueryImage(image_id=self.image_id),)
 
 
+def thumbnail_url(image_id: str) -> str:
+    """The address of an indexed image's thumbnail."""
+    return f"/api/v1/images/{image_id}/thumbnail"
+
+
 class ImageLinks(Message):
     """An image of the store, with the addresses of its thumbnail and its file."""
 
@@ -110,7 +115,7 @@ class ImageLinks(Message):
     @property
     def thumbnail_url(self) -> str:
         """Address of the thumbnail."""
-        return f"/api/v1/images/{self.image_id}/thumbnail"
+        return thumbnail_url(self.image_id)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -125,6 +130,38 @@ class SearchHit(ImageLinks):
     rank: int = Field(description="1 is the most similar")
     score: float = Field(description="cosine similarity, -1 to 1; 1 is the same picture")
     distance: float = Field(description="Euclidean distance of the normalised features, 0 to 2")
+    percentile: float | None = Field(
+        None,
+        description="0 to 100: how many of random pairs of pictures of this collection are less similar than the query "
+        "and this picture; null until that is known, and in a collection of fewer than 10 pictures",
+    )
+    content_hash: str | None = Field(
+        None, description="SHA-256 of the file, hexadecimal: pictures that have the same one are exact duplicates"
+    )
+
+
+class QueryPicture(Message):
+    """A picture that was searched for."""
+
+    image_id: str | None = Field(None, description="the indexed picture; null for an uploaded one")
+    weight: float = Field(1.0, description="how much it counts; negative: less like this")
+    picture_url: str | None = Field(
+        None,
+        description="where to see it: the thumbnail of an indexed picture, or a preview of an uploaded one, which is "
+        "there a moment after the result; null after a failed search that left no preview",
+    )
+
+
+class QueryInfo(Message):
+    """What was searched for."""
+
+    images: list[QueryPicture] = Field(default_factory=list, description="the pictures; uploaded ones in their order")
+    crop: Crop | None = Field(
+        None, description="left, top, right, bottom, as fractions of the upright picture: only that part was meant"
+    )
+    folder: str | None = Field(None, description="only pictures below this folder were wanted")
+    k: int = Field(DEFAULT_K, description="how many results were wanted")
+    min_score: float | None = Field(None, description="only results with at least this score were wanted")
 
 
 class SearchResult(Message):
@@ -145,6 +182,10 @@ class SearchResult(Message):
         None, description="where there are more results: pass it as `cursor` to `POST /searches` for the next page"
     )
     error: str | None = None
+    query: QueryInfo = Field(
+        default_factory=QueryInfo,
+        description="what was searched for; of a next page, the pictures are those of the first",
+    )
 
 
 class SearchRecord(Message):

@@ -29,6 +29,8 @@ RATE_WINDOW_SECONDS = 60.0
 
 _COUNTERS = ("found", "unchanged", "duplicates", "total", "done", "failed", "removed")
 
+_WORKED_ON = frozenset({"scanning", "running"})
+
 
 def new_job_id() -> str:
     """An id that sorts by time and can be read aloud."""
@@ -93,12 +95,20 @@ class JobBoard:
 
     def latest(self, limit: int = 100) -> list[IndexJob]:
         """The latest jobs, newest first."""
+        ids = [raw.decode() for raw in cast("list[bytes]", self._redis.zrevrange(key("jobs"), 0, limit - 1))]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(_job(job_id))
+            answers = pipe.execute()
         jobs = []
-        for raw in cast("list[bytes]", self._redis.zrevrange(key("jobs"), 0, limit - 1)):
+        for job_id, answer in zip(ids, answers, strict=True):
+            fields = _decode(answer)
             try:
-                jobs.append(self.get(raw.decode()))
+                # Of a job that has ended nothing else counts, and most have.
+                ended = bool(fields) and fields["phase"] not in _WORKED_ON
+                jobs.append(_view(job_id, fields, [], []) if ended else self.get(job_id))
             except UnknownJob:
-                self._redis.zrem(key("jobs"), raw)  # it has expired
+                self._redis.zrem(key("jobs"), job_id)  # it has expired
         return jobs
 
     def errors(self, job_id: str) -> list[FileError]:
@@ -254,7 +264,7 @@ def _view(job_id: str, fields: dict[str, str], partial: list[int], samples: list
     phase = fields["phase"]
     state = cast("JobState", fields["control"] or phase)
     counters = {name: int(fields[name]) for name in _COUNTERS}
-    if phase in {"scanning", "running"}:
+    if phase in _WORKED_ON:
         counters["done"] = min(counters["done"] + sum(partial), counters["total"] - counters["failed"])
     rate = _rate([sample.decode() for sample in samples])
     remaining = counters["total"] - counters["done"] - counters["failed"]

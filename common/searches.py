@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import cast
 
 import redis
 
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
-from common.messages import SearchPosition, SearchQuery, SearchRecord, SearchResult, SearchState
+from common.messages import (
+    QueryImage,
+    QueryInfo,
+    QueryPicture,
+    SearchPosition,
+    SearchQuery,
+    SearchRecord,
+    SearchResult,
+    SearchState,
+    thumbnail_url,
+)
+from common.query_pictures import QueryPictures
 from common.redis_client import key
 from common.stopwatch import milliseconds_since, with_total
 
@@ -80,12 +91,16 @@ class SearchBoard:
         client: Redis.
         ttl_seconds: How long a record is kept after its last change.
         timeout_seconds: An unanswered search older than this reads as failed, so that nobody waits for ever.
+
+    Attributes:
+        pictures: Previews of what was uploaded.
     """
 
     def __init__(self, client: redis.Redis, *, ttl_seconds: int, timeout_seconds: int) -> None:
         self._redis = client
         self._ttl = ttl_seconds
         self._timeout = timeout_seconds
+        self.pictures = QueryPictures(client, ttl_seconds=ttl_seconds)
         self._first_poll = client.register_script(_FIRST_POLL)
 
     def create(self, query: SearchQuery, uploads: Sequence[bytes] = (), began: float | None = None) -> SearchRecord:
@@ -108,7 +123,7 @@ class SearchBoard:
             upload_ms=None if began is None else (time.perf_counter() - began) * 1000,
         )
         with self._redis.pipeline() as pipe:
-            pipe.set(key("search", search_id), record.model_dump_json(), ex=self._ttl)
+            pipe.set(key("search", search_id), _stored(record), ex=self._ttl)
             pipe.set(key("search", search_id, "open"), "queued", ex=self._timeout)
             pipe.execute()
         return record
@@ -143,6 +158,7 @@ class SearchBoard:
         # Who goes on reading keeps it.
         if not self._redis.expire(key("search", first_id, "feature"), self._ttl):
             raise UnknownSearch
+        self.pictures.renew(first_id)
         after = SearchPosition(search_id=first_id, rank=last.rank, score=last.score, path=last.path)
         return record.query.model_copy(update={"after": after, "k": k or record.query.k})
 
@@ -185,7 +201,7 @@ class SearchBoard:
         wake = key("search", search_id, "finished")
         finished = record.model_copy(update={"result": result, "finished_at": time.time()})
         with self._redis.pipeline() as pipe:
-            pipe.set(key("search", search_id), finished.model_dump_json(), ex=self._ttl)
+            pipe.set(key("search", search_id), _stored(finished), ex=self._ttl)
             pipe.delete(key("upload", search_id), key("search", search_id, "open"), wake)
             pipe.rpush(wake, 1)
             pipe.expire(wake, self._ttl)
@@ -210,10 +226,17 @@ class SearchBoard:
             self._redis.blmove(wake, wake, cast("int", longest))
             reading = self._read(search_id)
         if reading.record.finished_at is not None:
-            return self._handed_out(reading)
+            return self.described(reading.record, self._handed_out(reading))
         if reading.open_as is None:
-            return self._given_up(reading.record)
-        return reading.record.result.model_copy(update={"state": reading.open_as})
+            return self.described(reading.record, self._given_up(reading.record))
+        return self.described(reading.record, reading.record.result.model_copy(update={"state": reading.open_as}))
+
+    def described(self, record: SearchRecord, result: SearchResult) -> SearchResult:
+        """A result as clients get it: with what was searched for, which follows from the record."""
+        previews: Container[int] | None = None
+        if result.state == "failed" and record.query.after is None and record.upload_sizes:
+            previews = self.pictures.numbers(result.id)
+        return result.model_copy(update={"query": _query_info(record, previews)})
 
     def _read(self, search_id: str) -> _Reading:
         with self._redis.pipeline() as pipe:
@@ -252,6 +275,41 @@ class SearchBoard:
             "Start it with: imagesearch worker --queues query"
         )
         return record.result.model_copy(update={"state": "failed", "error": error})
+
+
+def _stored(record: SearchRecord) -> str:
+    """A record as it lies in Redis: without what is made anew each time it is handed out."""
+    return record.model_dump_json(exclude={"result": {"query"}})
+
+
+def _query_info(record: SearchRecord, previews: Container[int] | None) -> QueryInfo:
+    """What was searched for.
+
+    Args:
+        record: The search.
+        previews: The uploads of which there are previews; None: all have one, or will have.
+    """
+    query = record.query
+    # The uploads of a next page are those of the first.
+    search_id = record.result.id if query.after is None else query.after.search_id
+    uploads = count()
+
+    def picture(image: QueryImage) -> QueryPicture:
+        if image.image_id is not None:
+            url: str | None = thumbnail_url(image.image_id)
+        else:
+            number = next(uploads)
+            has_url = previews is None or number in previews
+            url = f"/api/v1/searches/{search_id}/pictures/{number}" if has_url else None
+        return QueryPicture(image_id=image.image_id, weight=image.weight, picture_url=url)
+
+    return QueryInfo(
+        images=[picture(image) for image in query.pictures],
+        crop=query.crop,
+        folder=query.folder,
+        k=query.k,
+        min_score=query.min_score,
+    )
 
 
 def _parts(result: SearchResult) -> dict[str, float]:

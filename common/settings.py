@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from common.errors import ConfigurationError
 
 PREFIX = "IMAGESEARCH_"
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class LibraryRoot(BaseModel):
@@ -70,7 +73,15 @@ class Settings(BaseModel):
     api_token: SecretStr | None = Field(
         None, description="If set, calls that change anything need `Authorization: Bearer TOKEN`."
     )
-    allow_url_queries: bool = Field(False, description="Whether a search may name the URL of a picture to fetch.")
+    allow_url_queries: bool = Field(
+        False,
+        description="Whether a search may name the URL of a picture, which the server then fetches from the internet.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description="Origins of other sites whose pages may use the API from a browser, such as "
+        "`https://photos.example.org`, separated by commas or spaces. `*`: all sites.",
+    )
     vector_backend: Literal["faiss", "milvus"] = Field(
         "faiss", description="What finds candidates in large collections: `faiss` (in process) or `milvus`."
     )
@@ -107,6 +118,16 @@ class Settings(BaseModel):
             if not name or "/" in name or name in {".", ".."}:
                 raise ValueError(f"{name!r} cannot name a folder; give NAME=PATH with a name without '/'")
         return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_spell_them(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_origin(text) for text in value))
 
     @property
     def local_cache_dir(self) -> Path:
@@ -147,6 +168,21 @@ class Settings(BaseModel):
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else "settings"
             raise ConfigurationError(name, first["msg"].removeprefix("Value error, ")) from error
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers spell it: in lower case, without a slash at the end or the scheme's own port.
+
+    Raises:
+        ValueError: It is none.
+    """
+    origin = text.lower().removesuffix("/")
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{text!r} is no origin: give SCHEME://HOST or SCHEME://HOST:PORT, without a path, or *")
+    for scheme, port in (("http:", ":80"), ("https:", ":443")):
+        if origin.startswith(f"{scheme}//"):
+            origin = origin.removesuffix(port)
+    return origin
 
 
 def parse_roots(text: str) -> tuple[LibraryRoot, ...]:

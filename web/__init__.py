@@ -20,7 +20,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         settings: The product's settings; read from the environment by default.
     """
     # Imported here, so that `import web` alone costs nothing.
-    from web import api, health, pages, problems, security, texts
+    from web import api, collection_pages, health, live, overview, pages, problems, search_pages, security, texts
     from web.openapi import complete_document
     from web.services import EXTENSION, Services
 
@@ -37,12 +37,16 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Services.make(settings)
     app.spec_processor(cast(Any, complete_document))
+    live.register(app)
     problems.register(app)
     security.register(app)
     texts.register(app)
+    overview.register(app)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(search_pages.blueprint)
+    app.register_blueprint(collection_pages.blueprint)
     return app
 
 

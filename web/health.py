@@ -13,7 +13,7 @@ from common.messages import Message
 from common.redis_client import reported
 from web.documented import responses
 from web.metrics import CONTENT_TYPE, exposition, without_redis
-from web.services import Services, query_workers, services
+from web.services import Services, ready_workers, services
 
 blueprint = APIBlueprint("health", __name__, tag="System")
 
@@ -103,5 +103,5 @@ def _check_store(current: Services) -> None:
 
 
 def _check_query_worker(current: Services) -> None:
-    if not query_workers(current.client.workers()):
+    if not ready_workers(current.client.workers()):
         raise ServiceUnavailable("No query worker is ready: start one with `imagesearch worker --queues query`.")

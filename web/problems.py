@@ -15,6 +15,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from common import errors
 from common.messages import Message
+from web import fetching
 from web.services import services
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,15 @@ _STATUS: tuple[tuple[type[errors.ImageSearchError], int], ...] = (
     (errors.LibraryError, 422),
     (errors.UnknownImage, 404),
     (errors.UnknownSearch, 404),
+    (errors.UnknownPicture, 404),
     (errors.InvalidCursor, 422),
     (errors.UnknownJob, 404),
     (errors.UnknownDuplicateJob, 404),
     (errors.JobStateConflict, 409),
     (errors.ServiceUnavailable, 503),
+    (fetching.FetchedTooLarge, 413),
+    (fetching.FetchedPage, 415),
+    (fetching.FetchError, 422),
 )
 _RETRY_SECONDS = "2"
 _CHUNK_BYTES = 1 << 20
@@ -96,18 +101,20 @@ def _own_error(error: errors.ImageSearchError) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 500:
         logger.error("%s", error, exc_info=error)
-    return problem_response(_describe(error, status), {"Retry-After": _RETRY_SECONDS} if status == 503 else None)
+    return problem_response(describe(error, status), {"Retry-After": _RETRY_SECONDS} if status == 503 else None)
 
 
 def _original_missing(error: OriginalMissing) -> Response:
-    return problem_response(_describe(error, 404))
+    return problem_response(describe(error, 404))
 
 
-def _describe(error: errors.ImageSearchError, status: int) -> Problem:
+def describe(error: errors.ImageSearchError, status: int) -> Problem:
+    """The problem that one of the product's own errors is, with the status that it is answered with."""
     kind = type(error)
     title = (kind.__doc__ or "").strip().splitlines()[0].partition(":")[0].rstrip(".")
     slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
-    return Problem(type=f"urn:imagesearch:{slug}", title=title, status=status, detail=str(error))
+    fields = [FieldProblem(field="url", message=str(error))] if isinstance(error, fetching.FetchError) else []
+    return Problem(type=f"urn:imagesearch:{slug}", title=title, status=status, detail=str(error), errors=fields)
 
 
 def _redis_error(error: redis.RedisError) -> Response:
@@ -126,7 +133,7 @@ def _too_deep(error: RecursionError) -> Response:
 
 def _api_error(error: HTTPError) -> Response:
     fields = [
-        FieldProblem(field=field, message=message)
+        FieldProblem(field=field, message=message.removeprefix("Value error, "))
         for place in cast("dict[str, Any]", error.detail).values()
         for field, messages in place.items()
         for message in messages

@@ -1,44 +1,30 @@
-"""The OpenAPI document, arranged for people."""
+"""The OpenAPI document, arranged for people: what the documentation page shows, and what its script works with."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
-from typing import Any
 
-Document = dict[str, Any]
+from common.messages import MAX_DEPTH, MAX_K, MAX_QUERY_IMAGES
+from common.settings import Settings
+from web.api.inputs import MAX_PAGE, MAX_WAIT_SECONDS
+from web.api.searches import MAX_QUEUED
+from web.openapi import Document, successful
+from web.problems import MEDIA_TYPE
+from web.reference_fields import JSON, PLACES, SAMPLE_FILE, Field, body_fields, names_in, parameters, schema_fields
 
-_EXAMPLE_IDS = {
-    "search_id": "5f1c0a9be2d34c6f8a7b1e20",
-    "job_id": "20250131-094500-3fa2c1",
-    "image_id": "0123456789abcdef0123456789abcdef",
-}
-_EXAMPLE_BODIES = {
-    "SearchRequest": {"image_id": _EXAMPLE_IDS["image_id"], "k": 10},
-    "IndexRequest": {"folder": "photos/2024"},
-    "DuplicateRequest": {"min_score": 0.97},
-}
 _ORDER = ("POST", "GET")
 
 
 @dataclass(frozen=True)
-class Field:
-    """A parameter, or a field of a body."""
-
-    name: str
-    place: str
-    type: str
-    required: bool
-    description: str
-
-
-@dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """A response; `types` are the names of the schemas that it consists of."""
 
     status: str
     description: str
     content: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,15 +32,66 @@ class Operation:
     """One call of the API."""
 
     anchor: str
+    name: str
     method: str
     path: str
     summary: str
-    description: str
+    description: list[str]
     needs_token: bool
     fields: list[Field]
+    bodies: list[str]
     answers: list[Answer]
-    schemas: list[tuple[str, list[Field]]]
-    example: str
+    types: list[str]
+    expects: str
+    links: list[Document]
+
+    def example(self, site: str, *, with_token: bool) -> str:
+        """A call as a command for curl; the script shows the same, and in other languages.
+
+        Args:
+            site: Scheme, host and port of the server.
+            with_token: Whether the server has a token.
+        """
+        sent = [field for field in self.fields if field.example is not None]
+        path = self.path
+        for field in sent:
+            path = path.replace(f"{{{field.name}}}", str(field.example))
+        query = "&".join(f"{field.name}={field.example}" for field in sent if "query" in field.places)
+        # In a form the file alone; the other fields would be searched for beside it.
+        body = {field.name: field.example for field in sent if field.places == ("form",) or self.bodies[:1] == ["JSON"]}
+        parts = self._options(body, with_token=with_token)
+        parts.append(shlex.quote(f"{site}{path}{'?' if query else ''}{query}"))
+        return "curl " + (" \\\n  ".join(parts) if len(parts) > 2 else " ".join(parts))
+
+    def script_data(self) -> Document:
+        """What the page's script needs to send the call."""
+        return {
+            "name": self.name,
+            "method": self.method,
+            "path": self.path,
+            "token": self.needs_token,
+            "bodies": self.bodies,
+            "expects": self.expects,
+            "fields": [field.for_script() for field in self.fields],
+            "links": self.links,
+        }
+
+    def _options(self, body: Document, *, with_token: bool) -> list[str]:
+        options = []
+        if self.method != "GET" and not self.bodies:
+            options.append(f"-X {self.method}")
+        if self.needs_token and with_token:
+            options.append("-H 'Authorization: Bearer TOKEN'")
+        if self.bodies[:1] == ["JSON"]:
+            text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+            options += ["-H 'Content-Type: application/json'", f"-d {shlex.quote(text)}"]
+        elif self.bodies:
+            options += [f"-F {name}=@{value}" for name, value in body.items()]
+        if self.expects == "file":
+            options.append(f"-o {SAMPLE_FILE}")
+        elif self.expects == "events":
+            options.append("-N")
+        return options
 
 
 @dataclass(frozen=True)
@@ -66,120 +103,123 @@ class Section:
     operations: list[Operation]
 
 
-def sections(document: Document) -> list[Section]:
-    """The operations of a document by their tags, in the order of the tags."""
+@dataclass(frozen=True)
+class Type:
+    """A schema that answers or requests consist of."""
+
+    name: str
+    description: list[str]
+    fields: list[Field]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The whole document."""
+
+    sections: list[Section]
+    types: list[Type]
+
+
+def limits(settings: Settings) -> dict[str, int]:
+    """The numbers that a client has to know."""
+    return {
+        "max_wait": MAX_WAIT_SECONDS,
+        "max_page": MAX_PAGE,
+        "max_pictures": MAX_QUERY_IMAGES,
+        "max_upload_bytes": settings.max_upload_bytes,
+        "max_k": MAX_K,
+        "max_depth": MAX_DEPTH,
+        "kept_seconds": settings.search_ttl_seconds,
+        "max_queued": MAX_QUEUED,
+    }
+
+
+def arrange(document: Document) -> Reference:
+    """The operations of a document by their tags, in the order of the tags, and the types of the answers."""
     found: dict[str, list[Operation]] = {tag["name"]: [] for tag in document["tags"]}
     for path in sorted(document["paths"], key=lambda path: (path.count("/"), path)):
         for method, operation in sorted(
             document["paths"][path].items(), key=lambda item: _ORDER.index(item[0].upper())
         ):
             found[operation["tags"][0]].append(_operation(document, method.upper(), path, operation))
-    return [Section(tag["name"], tag["description"], found[tag["name"]]) for tag in document["tags"]]
+    sections = [Section(tag["name"], tag["description"], found[tag["name"]]) for tag in document["tags"]]
+    named = [name for section in sections for call in section.operations for name in call.types]
+    return Reference(sections, [_type(document, name) for name in _with_parts(document, ["Problem", *named])])
 
 
 def _operation(document: Document, method: str, path: str, operation: Document) -> Operation:
-    anchor = f"{method}{path}".lower().translate(str.maketrans("/{}_", "----")).strip("-")
+    bodies = [PLACES[media_type] for media_type in operation.get("requestBody", {}).get("content", {})]
+    answers = [_answer(status, answer) for status, answer in sorted(operation["responses"].items())]
+    fields = [*parameters(operation), *body_fields(document, operation)]
     return Operation(
-        anchor=anchor,
+        anchor=_anchor(operation["operationId"]),
+        name=operation["operationId"],
         method=method,
         path=path,
         summary=operation["summary"],
-        description=operation.get("description", ""),
+        description=_paragraphs(operation),
         needs_token="security" in operation,
-        fields=[*_parameters(operation), *_body_fields(document, operation)],
-        answers=[_answer(status, answer) for status, answer in sorted(operation["responses"].items())],
-        schemas=_answer_schemas(document, operation),
-        example=_example(method, path, operation),
+        fields=fields,
+        bodies=bodies,
+        answers=answers,
+        types=[
+            *(name for answer in answers for name in answer.types),
+            *(name for field in fields for name in field.types),
+        ],
+        expects=_expected(successful(operation)),
+        links=[_link(link) for link in successful(operation).get("links", {}).values()],
     )
 
 
-def _parameters(operation: Document) -> list[Field]:
-    return [
-        Field(item["name"], item["in"], _type(item["schema"]), item.get("required", False), item.get("description", ""))
-        for item in operation.get("parameters", [])
-    ]
+def _anchor(operation_id: str) -> str:
+    return operation_id.replace("_", "-")
 
 
-def _body_fields(document: Document, operation: Document) -> list[Field]:
-    content = operation.get("requestBody", {}).get("content", {})
-    fields: dict[str, Field] = {}
-    for media_type, body in content.items():
-        place = "form" if media_type.startswith("multipart") else "JSON"
-        for field in _schema_fields(document, _name(body["schema"]), place):
-            known = fields.get(field.name)
-            both = f"{known.place}, {place}" if known else place
-            fields[field.name] = Field(field.name, both, field.type, field.required, field.description)
-    # What only a form can carry is the upload: it stands first.
-    return sorted(fields.values(), key=lambda field: field.place != "form")
+def _link(link: Document) -> Document:
+    """A link as the script follows it: the call's anchor, the text of the button, and the values."""
+    in_body = "requestBody" in link
+    values = link["requestBody"] if in_body else link.get("parameters", {})
+    return {"to": _anchor(link["operationId"]), "text": link["description"], "values": values, "body": in_body}
 
 
-def _schema_fields(document: Document, name: str, place: str = "") -> list[Field]:
-    schema = document["components"]["schemas"][name]
-    required = schema.get("required", [])
-    return [
-        Field(key, place, _type(value), key in required, value.get("description", ""))
-        for key, value in schema.get("properties", {}).items()
-    ]
+def _expected(answer: Document) -> str:
+    content = next(iter(answer.get("content", {})), "")
+    if content.startswith("image/"):
+        return "file"
+    if content == "text/event-stream":
+        return "events"
+    return "json" if content == JSON else "text"
+
+
+# --- answers and types ---------------------------------------------------------------------------------------
 
 
 def _answer(status: str, answer: Document) -> Answer:
-    return Answer(status, answer["description"], ", ".join(answer.get("content", {})))
+    content = answer.get("content", {})
+    is_plain = list(content) == [MEDIA_TYPE]
+    return Answer(
+        status,
+        answer["description"],
+        "" if is_plain else ", ".join(content),
+        () if is_plain else tuple(names_in(content)),
+    )
 
 
-def _answer_schemas(document: Document, operation: Document) -> list[tuple[str, list[Field]]]:
-    """The schemas of the successful answers, and of those that they are made of."""
-    names: list[str] = []
-    waiting = [answer for status, answer in operation["responses"].items() if status < "400"]
-    found: list[Any] = list(waiting)
-    while found:
-        value = found.pop(0)
-        if isinstance(value, dict):
-            reference = value.get("$ref")
-            if reference and (name := _name(value)) not in names:
-                names.append(name)
-                found.append(document["components"]["schemas"][name])
-            found.extend(value.values())
-        elif isinstance(value, list):
-            found.extend(value)
-    return [(name, _schema_fields(document, name)) for name in names]
+def _with_parts(document: Document, names: list[str]) -> list[str]:
+    """The names of schemas, each once, and after them the names of those that they are made of."""
+    found: list[str] = []
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found.append(name)
+            waiting = [*names_in(document["components"]["schemas"][name]), *waiting]
+    return found
 
 
-def _name(schema: Document) -> str:
-    return str(schema["$ref"]).rsplit("/", 1)[1]
+def _type(document: Document, name: str) -> Type:
+    return Type(name, _paragraphs(document["components"]["schemas"][name]), schema_fields(document, name))
 
 
-def _type(schema: Document) -> str:
-    """A schema in a few words, such as `integer, 1 to 1000`."""
-    if "$ref" in schema:
-        return _name(schema)
-    if schema.get("format") == "binary":
-        return "file"
-    if "anyOf" in schema:
-        known = [part for part in schema["anyOf"] if part.get("type") != "null"]
-        return " or ".join(_type(part) for part in known)
-    if "enum" in schema:
-        return " | ".join(map(str, schema["enum"]))
-    if schema.get("type") == "array":
-        return f"list of {_type(schema['items'])}" if "items" in schema else "four numbers"
-    name = str(schema.get("format") or schema.get("type", "any"))
-    if "minimum" in schema and "maximum" in schema:
-        return f"{name}, {schema['minimum']:g} to {schema['maximum']:g}"
-    return name
-
-
-def _example(method: str, path: str, operation: Document) -> str:
-    for name, value in _EXAMPLE_IDS.items():
-        path = path.replace(f"{{{name}}}", value)
-    parts = ["curl"]
-    content = operation.get("requestBody", {}).get("content", {})
-    if "multipart/form-data" in content:
-        parts.append("-F image=@picture.jpg -F k=10")
-    elif content:
-        body = json.dumps(_EXAMPLE_BODIES[_name(content["application/json"]["schema"])])
-        parts.append(f"-H 'Content-Type: application/json' -d '{body}'")
-    elif method == "POST":
-        parts.append("-X POST")
-    if path.endswith(("/thumbnail", "/original")):
-        parts.append("-o picture.jpg")
-    wait = "?wait=20" if path.startswith("/api/v1/searches/") else ""
-    return " ".join([*parts, f"http://localhost:8000{path}{wait}"])
+def _paragraphs(described: Document) -> list[str]:
+    return described["description"].split("\n\n") if "description" in described else []

@@ -7,6 +7,7 @@ import hmac
 from apiflask import APIFlask, HTTPError
 from flask import Response, request
 
+from web import cors
 from web.services import services
 
 _HEADERS = {
@@ -14,7 +15,7 @@ _HEADERS = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
-    # The pictures are private: another site may not embed them.
+    # The pictures are private: another site may not embed them, unless `web.cors` says so.
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -29,6 +30,7 @@ def _add_headers(response: Response) -> Response:
     response.headers.update(_HEADERS)
     if request.path.startswith("/api/") and "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
+    cors.add_headers(response)
     return response
 
 
@@ -63,8 +65,8 @@ def require_token() -> None:
 def require_json() -> None:
     """Refuses what a form of another site could send in the name of whoever is at the browser.
 
-    A browser asks the server before it lets another site send JSON. A request without any body is taken from
-    everything but a browser, which says where it comes from.
+    A browser asks the server before it lets another site send JSON (`web.cors` answers). A request without any body
+    is taken from everything but a browser, which says where it comes from.
 
     Raises:
         HTTPError: 415.
@@ -72,3 +74,13 @@ def require_json() -> None:
     empty = not request.content_type and not request.content_length and "Origin" not in request.headers
     if not request.is_json and not empty:
         raise HTTPError(415, "Send JSON, with the header Content-Type: application/json.")
+
+
+def require_object() -> None:
+    """Refuses JSON that is no object: the framework takes null, false, 0 and empty lists for one without fields.
+
+    Raises:
+        HTTPError: 422.
+    """
+    if not isinstance(request.get_json(), dict):
+        raise HTTPError(422, "Validation error", detail={"json": {"_schema": ["Send a JSON object."]}})

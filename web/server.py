@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from common.settings import Settings
 
 THREADS = 32
+# Each viewer of live events is an open file, and many systems give a process only 1,024.
+_FILES = 8192
 _SHARED_MEMORY = Path("/dev/shm")
 # glibc's parameter of this name, see malloc.h.
 _M_ARENA_MAX = -8
@@ -52,6 +55,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "errorlog": "-",
             "loglevel": "warning",
             "proc_name": "imagesearch-web",
+            "worker_exit": _end_viewers,
         }
         if _SHARED_MEMORY.is_dir():
             # The heartbeat file on a slow disk would make a healthy worker look dead.
@@ -71,6 +75,7 @@ def main(host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = 
         processes: Worker processes; each has threads of its own.
     """
     _share_heaps()
+    _allow_files()
     Server(host, port, settings or Settings.load(), processes).run()
 
 
@@ -78,3 +83,22 @@ def _share_heaps() -> None:
     """Else the C library gives each of the many threads a heap of its own, and what they free stays there."""
     with suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def _allow_files() -> None:
+    """Raises the soft limit of open files, as far as the hard one lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _end_viewers(server: Any, worker: Any) -> None:
+    """Ends live connections in good order when a process stops; they are none of gunicorn's any more."""
+    from flask import Flask
+
+    from web.live import hub_of
+
+    application = getattr(worker, "wsgi", None)
+    if isinstance(application, Flask):  # not the process in charge, nor one that never came up
+        hub_of(application).close()

@@ -16,6 +16,7 @@ from common.messages import Status, WorkerInfo
 from common.settings import Settings
 from common.status import system_status
 from web.collection import Collection
+from web.fetching import Fetcher
 
 EXTENSION = "imagesearch"
 
@@ -32,6 +33,7 @@ class Services:
     client: Client
     collection: Collection
     decoder: ImageDecoder
+    fetcher: Fetcher
     _waiting: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
     )
@@ -39,7 +41,13 @@ class Services:
     @classmethod
     def make(cls, settings: Settings) -> Services:
         """Makes them from the settings. Nothing is connected or opened before the first use."""
-        return cls(settings, Client(settings), Collection(settings), ImageDecoder.for_uploads(settings))
+        return cls(
+            settings,
+            Client(settings),
+            Collection(settings),
+            ImageDecoder.for_uploads(settings),
+            Fetcher(settings.max_upload_bytes),
+        )
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[float]:
@@ -65,6 +73,6 @@ def services() -> Services:
     return cast(Services, current_app.extensions[EXTENSION])
 
 
-def query_workers(workers: list[WorkerInfo]) -> list[WorkerInfo]:
-    """Those that can answer searches now."""
-    return [worker for worker in workers if "query" in worker.queues and worker.state in {"idle", "busy"}]
+def ready_workers(workers: list[WorkerInfo], queue: str = "query") -> list[WorkerInfo]:
+    """Those that can do what comes in a queue now; by default, answer searches."""
+    return [worker for worker in workers if queue in worker.queues and worker.state in {"idle", "busy"}]

@@ -82,9 +82,9 @@ def _leave(**_: Any) -> None:
 
 @signals.task_prerun.connect(weak=False)
 def _begin(**_: Any) -> None:
-    runtime().busy(+1)
+    runtime().activity.change(+1)
 
 
 @signals.task_postrun.connect(weak=False)
 def _end(**_: Any) -> None:
-    runtime().busy(-1)
+    runtime().activity.change(-1)

@@ -26,6 +26,7 @@ from common.redis_client import connect
 from common.searches import SearchBoard
 from common.settings import Settings
 from common.weights import WeightsStatus, resolve_weights
+from workers.activity import Activity
 from workers.threads import share_of_cores
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from workers.extractor import FeatureExtractor
     from workers.indexing import BatchIndexer
     from workers.planning import Planner
+    from workers.previews import PreviewMaker
     from workers.searching import SearchEngine
 
 logger = logging.getLogger(__name__)
@@ -62,8 +64,8 @@ class Runtime:
         self.searches = SearchBoard(
             self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
         )
+        self.activity = Activity()
         self._lock = threading.Lock()
-        self._busy = 0
         self._leases: set[tuple[str, str]] = set()
         self._last_tick = self._quiet_until = time.monotonic()
         self._state: dict[str, Any] = {"state": "loading"}
@@ -75,7 +77,7 @@ class Runtime:
         """Loads what the queues need, reporting meanwhile, and is ready for tasks when it returns."""
         self.presence.start()
         if QUERY in self.queues:
-            _ = self.engine
+            _ = self.engine, self.previews
         elif BULK in self.queues:
             _ = self.indexer
         if QUERY in self.queues or BULK in self.queues:
@@ -132,14 +134,9 @@ class Runtime:
         except Exception:
             logger.warning("looking after the jobs failed, next try in a moment", exc_info=True)
 
-    def busy(self, change: int) -> None:
-        """Counts tasks that run in this process."""
-        with self._lock:
-            self._busy += change
-
     def _facts(self) -> dict[str, Any]:
         facts = dict(self._state)
-        if (self._busy or self._leases) and facts["state"] == "idle":
+        if (self.activity.running or self._leases) and facts["state"] == "idle":
             facts["state"] = "busy"
         facts["threads"] = self.__dict__.get("threads")
         extractor = self.__dict__.get("extractor")
@@ -203,17 +200,28 @@ class Runtime:
     def engine(self) -> SearchEngine:
         """Answers searches."""
         from common.images import ImageDecoder
+        from common.ranking.calibration import Calibrator
         from workers.searching import MicroBatcher, SearchEngine
 
         size = self.extractor.spec.input_size
+        ranker, calibrator = self._ranker(), Calibrator(self.model_store)
+        calibrator.current(len(self.model_store))  # known at the first search, or soon after
         return SearchEngine(
             embedder=MicroBatcher(self.extractor),
             store=self.model_store,
-            ranker=self._ranker(),
+            ranker=ranker,
+            calibrator=calibrator,
             library=self.library,
             uploads=ImageDecoder.for_uploads(self.settings, size),
             files=ImageDecoder.for_files(self.settings, size),
         )
+
+    @cached_property
+    def previews(self) -> PreviewMaker:
+        """Makes previews of the pictures that were searched for."""
+        from workers.previews import PreviewMaker
+
+        return PreviewMaker(self.engine.uploads, self.searches.pictures.keep, self.activity.await_quiet)
 
     def _ranker(self) -> Ranker:
         from common.ranking.observed import RecallObserver

@@ -18,6 +18,7 @@ from common.images import ImageDecoder, Pixels
 from common.library import Library, Location
 from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
 from common.ranking import Match, Ranker
+from common.ranking.calibration import Calibrator
 from common.ranking.paging import ranked_page
 from common.searches import QueryFeature, TakenSearch
 from common.stopwatch import StopWatch, lap, milliseconds_since
@@ -145,6 +146,7 @@ class SearchEngine:
     embedder: MicroBatcher
     store: FeatureStore
     ranker: Ranker
+    calibrator: Calibrator
     library: Library
     uploads: ImageDecoder
     files: ImageDecoder
@@ -192,11 +194,22 @@ class SearchEngine:
             self.ranker, feature, query.k, after=after, folder=query.folder, min_score=query.min_score
         )
         lap("rank")
-        hits = [_hit(rank, match) for rank, match in enumerate(matches, start=1 if after is None else after.rank + 1)]
+        images = len(self.store)
+        hits = self._hits(matches, 1 if after is None else after.rank + 1, images)
         cursor = record.result.id if more else None
-        outcome = {"state": "done", "results": hits, "indexed": len(self.store), "next_cursor": cursor}
+        outcome = {"state": "done", "results": hits, "indexed": images, "next_cursor": cursor}
         lap("response")
         return outcome
+
+    def _hits(self, matches: Sequence[Match], first_rank: int, images: int) -> list[SearchHit]:
+        calibration = self.calibrator.current(images)
+        percentiles: Sequence[float | None] = [None] * len(matches)
+        if calibration is not None:
+            percentiles = calibration.percentiles([match.score for match in matches])
+        return [
+            _hit(rank, match, percentile)
+            for rank, (match, percentile) in enumerate(zip(matches, percentiles, strict=True), first_rank)
+        ]
 
     def _feature(self, search: TakenSearch) -> Feature:
         query = search.record.query
@@ -266,7 +279,7 @@ def _in_threads(decoders: Sequence[Callable[[], Pixels]]) -> list[Pixels]:
         return [future.result() for future in [pool.submit(decode) for decode in decoders]]
 
 
-def _hit(rank: int, match: Match) -> SearchHit:
+def _hit(rank: int, match: Match, percentile: float | None) -> SearchHit:
     record = match.entry.record
     return SearchHit(
         image_id=match.entry.image_id,
@@ -276,4 +289,6 @@ def _hit(rank: int, match: Match) -> SearchHit:
         rank=rank,
         score=match.score,
         distance=match.distance,
+        percentile=percentile,
+        content_hash=record.content_hash.hex(),
     )

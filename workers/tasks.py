@@ -50,6 +50,7 @@ def search(search_id: str) -> None:
     if taken is not None:
         result, feature = worker.engine.answer(taken)
         worker.searches.finish(taken.record, result, feature)
+        worker.previews.submit(result.id, taken.uploads or ())
 
 
 @shared_task(name=SCAN, base=JobTask, **RELIABLE)

@@ -11,9 +11,12 @@ import click
 
 from common import __version__
 from common.cli.collection import compact, export, status, verify, weights
+from common.cli.commands import SETTINGS, Group
+from common.cli.completion import completion
 from common.cli.duplicates import duplicates
-from common.cli.indexing import cancel, index, jobs, pause, resume, retry
-from common.cli.output import print_json
+from common.cli.indexing import index, retry
+from common.cli.jobs import cancel, jobs, pause, resume
+from common.cli.output import complain, print_json
 from common.cli.query import query
 from common.cli.services import up, web, worker
 from common.cli.watch import watch
@@ -28,7 +31,16 @@ from common.errors import (
 DONE, FAILED, WRONG_USE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_SECTIONS = {
+    "Run": (up, worker, web),
+    "Search": (query, duplicates),
+    "Index": (index, watch, jobs, retry, pause, resume, cancel),
+    "The collection": (status, verify, export, compact, weights),
+    "The shell": (completion,),
+}
+
+
+@click.group(cls=Group, sections=_SECTIONS, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="imagesearch", message="%(prog)s %(version)s")
 def cli() -> None:
     """Image search: give it a picture, it shows the most similar ones of your own collection.
@@ -36,15 +48,10 @@ def cli() -> None:
     Settings are IMAGESEARCH_* environment variables. While `imagesearch up` runs on the data folder, the other
     commands find it there.
 
+    `imagesearch COMMAND --help` says more, with examples.
+
     Exit codes: 0 done, 1 failed, 2 wrong use, 3 a service is not reachable.
     """
-
-
-for _command in (
-    up, index, watch, query, jobs, retry, pause, resume, cancel, status, duplicates, export, verify, compact, weights,
-    worker, web,
-):  # fmt: skip
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -70,7 +77,7 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         if as_json:
             print_json({"error": error.format_message()})
-        error.show(sys.stderr)
+        _show_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _report("Interrupted.", INTERRUPTED, as_json=as_json)
@@ -98,8 +105,22 @@ def exit_code(error: ImageSearchError) -> int:
     return FAILED
 
 
+def _show_usage(error: click.ClickException) -> None:
+    """As click shows it, with our colours."""
+    if error.format_message().startswith("Usage:"):  # nothing was asked for: the message is the help itself
+        error.show(sys.stderr)
+        return
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        print(error.ctx.get_usage(), file=sys.stderr)
+        print(f"`{error.ctx.command_path} --help` says more, with examples.\n", file=sys.stderr)
+    complain(error.format_message())
+
+
 def _report(text: str, code: int, *, as_json: bool) -> int:
     if as_json:
         print_json({"error": text})
-    print(f"Error: {text}" if code != INTERRUPTED else text, file=sys.stderr)
+    if code == INTERRUPTED:
+        print(text, file=sys.stderr)
+    else:
+        complain(text)
     return code

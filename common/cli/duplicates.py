@@ -8,35 +8,48 @@ from typing import TYPE_CHECKING
 
 import click
 
-from common.cli.output import json_option, print_json
+from common.cli.commands import command
+from common.cli.completion import complete_folder
+from common.cli.output import Styled, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from common.duplicates import DuplicateGroup, DuplicateJob, DuplicatePage
     from common.jobs import Client
+    from common.library import Library
 
 _POLL_SECONDS = 0.5
 _PAGE = 1000
+_LEAST_SCORE = 0.97
 
 
-@click.command()
+@command(
+    ("The same or nearly the same pictures", "imagesearch duplicates"),
+    ("Only almost exact copies, in one folder", "imagesearch duplicates --min-score 0.995 --folder photos/2026"),
+    ("All copies but the first, for a script", "imagesearch duplicates --json | jq -r '.groups[].images[1:][].path'"),
+)
 @click.option(
     "--min-score",
-    default=0.97,
-    show_default=True,
     type=click.FloatRange(0.8, 1),
-    help="Least cosine similarity of duplicates.",
+    help=f"Least cosine similarity of duplicates; {_LEAST_SCORE:g} by default.",
 )
-@click.option("--folder", metavar="DIR", help="Only pictures below this folder of the library.")
+@click.option(
+    "--folder", metavar="DIR", shell_complete=complete_folder, help="Only pictures below this folder of the library."
+)
+@click.option("--job", "job_id", metavar="ID", help="Show what an earlier search for duplicates has found.")
 @json_option
-def duplicates(min_score: float, folder: str | None, as_json: bool) -> int:
-    """Find pictures that are there twice or more: the same, or nearly the same."""
-    from common.cli.indexing import make_client, public_folder
+def duplicates(min_score: float | None, folder: str | None, job_id: str | None, as_json: bool) -> int:
+    """Find pictures that are there twice: the same, or nearly so."""
+    from common.cli.indexing import make_client
     from common.errors import ImageSearchError
 
+    if job_id is not None and (min_score is not None or folder is not None):
+        raise click.UsageError("--job shows an earlier search as it was: without --min-score and --folder.")
     client = make_client()
     with client.redis:
-        _check_workers(client)
-        job = client.submit_duplicate_job(min_score, public_folder(client.library, folder) if folder else None)
+        if job_id is None:
+            job = _submit(client, min_score or _LEAST_SCORE, folder)
+        else:
+            job = client.duplicates(job_id, None, 1)
         job = _follow(client, job)
         if job.state == "failed":
             raise ImageSearchError(job.error)
@@ -44,17 +57,16 @@ def duplicates(min_score: float, folder: str | None, as_json: bool) -> int:
     if as_json:
         print_json(job.model_dump(mode="json") | {"groups": [group.model_dump(mode="json") for group in groups]})
     else:
-        _print_groups(job, groups)
+        _print_groups(job, groups, client.library)
     return 0
 
 
-def _check_workers(client: Client) -> None:
-    from common.errors import ServiceUnavailable
+def _submit(client: Client, min_score: float, folder: str | None) -> DuplicateJob:
+    from common.cli.collection import need_maintenance
+    from common.cli.indexing import public_folder
 
-    if not any("maintenance" in worker.queues for worker in client.workers()):
-        raise ServiceUnavailable(
-            "No maintenance worker is running. Start one with: imagesearch worker --queues maintenance"
-        )
+    need_maintenance(client)
+    return client.submit_duplicate_job(min_score, public_folder(client.library, folder) if folder else None)
 
 
 def _follow(client: Client, job: DuplicateJob) -> DuplicateJob:
@@ -70,7 +82,7 @@ def _follow(client: Client, job: DuplicateJob) -> DuplicateJob:
             job = client.duplicates(job.id, None, 1)
     except KeyboardInterrupt:
         counter.close()
-        note(f"The job goes on without this command: GET /api/v1/duplicate-jobs/{job.id}")
+        note(f"The search goes on without this command. What it finds: imagesearch duplicates --job {job.id}")
         raise
     finally:
         counter.close()
@@ -94,16 +106,26 @@ def _all_groups(client: Client, job_id: str) -> list[DuplicateGroup]:
             return groups
 
 
-def _print_groups(job: DuplicateJob, groups: list[DuplicateGroup]) -> None:
-    from common.terminal import note, table
+def _print_groups(job: DuplicateJob, groups: list[DuplicateGroup], library: Library) -> None:
+    from common.cli.links import Links
+    from common.terminal import note
 
     if not groups:
         note(f"None of {job.total:,} pictures is there twice (--min-score {job.min_score:g}).")
         return
+    links = Links(library)
     rows = [
-        (number, f"{group.lowest_score:.4f}", image.width, image.height, image.size, image.path)
+        (
+            # Every second group stands out from its neighbours.
+            Styled(number, "bold" if number % 2 else "dim"),
+            Styled(f"{group.lowest_score:.4f}", "cyan"),
+            image.width,
+            image.height,
+            image.size,
+            Styled(image.path, link=links.to(image.path)),
+        )
         for number, group in enumerate(groups, 1)
         for image in group.images
     ]
-    print(table(("group", "score", "width", "height", "bytes", "path"), rows))
+    print_table(("group", "score", "width", "height", "bytes", "path"), rows)
     note(f"{job.found_groups:,} groups with {job.found_images:,} of {job.total:,} pictures.")

@@ -1,4 +1,4 @@
-"""Commands about index jobs: `index`, `retry`, `jobs`, `pause`, `resume`, `cancel`."""
+"""Commands that begin index jobs: `index`, `retry`. And how a job is followed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from common.cli.commands import command
+from common.cli.completion import complete_folder, complete_job
 from common.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -20,16 +22,23 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 _SHOWN_ERRORS = 5
 
-_wait_option = click.option("--wait", is_flag=True, help="Stay until the job has ended, and show its progress.")
+wait_option = click.option("--wait", is_flag=True, help="Stay until the job has ended, and show its progress.")
 
 
-@click.command()
-@click.argument("folder", metavar="DIR")
-@_wait_option
+@command(
+    ("Index a folder and watch it go", "imagesearch index ~/Pictures/2026 --wait"),
+    ("By its name in the library, in the background", "imagesearch index photos/2026"),
+)
+@click.argument("folder", metavar="DIR", shell_complete=complete_folder)
+@wait_option
 @click.option("--allow-empty", is_flag=True, help="Take all images of DIR out if it holds no pictures any more.")
 @json_option
 def index(folder: str, wait: bool, allow_empty: bool, as_json: bool) -> int:
-    """Index the pictures in DIR, a folder in the library: what is new, changed or gone."""
+    """Index the pictures in DIR: what is new, changed or gone.
+
+    DIR is a folder in the library: a path of this machine, or its name there such as photos/2026. What is indexed and
+    unchanged is left alone, so that a run that was interrupted goes on where it was.
+    """
     return _start(
         lambda client: client.submit_index_job(public_folder(client.library, folder), allow_empty=allow_empty),
         "indexing {}",
@@ -38,9 +47,9 @@ def index(folder: str, wait: bool, allow_empty: bool, as_json: bool) -> int:
     )
 
 
-@click.command()
-@click.argument("job_id", metavar="ID")
-@_wait_option
+@command(("Try again what could not be read", "imagesearch retry 20260131-120000-a1b2c3 --wait"))
+@click.argument("job_id", metavar="ID", shell_complete=complete_job(lambda job: job.failed > 0))
+@wait_option
 @json_option
 def retry(job_id: str, wait: bool, as_json: bool) -> int:
     """Try the failed files of an index job again, as a new job."""
@@ -50,21 +59,21 @@ def retry(job_id: str, wait: bool, as_json: bool) -> int:
 
 def _start(submit: Callable[[Client], IndexJob], what: str, *, wait: bool, as_json: bool) -> int:
     """Submits a job, follows it if `wait`, and gives the exit code; `what` says what it does with the folder."""
-    from common.messages import FINAL_JOB_STATES
+    from common.terminal import printable
 
     client = make_client()
     with client.redis:
         job = submit(client)
         errors: list[FileError] = []
         if wait:
-            job = _follow(client, job)
+            job = follow(client, job)
             errors = client.job_errors(job.id) if job.failed else []
     if as_json:
         print_json(job.model_dump(mode="json"))
     elif not wait:
-        print(f"Job {job.id}: {what.format(job.folder)}. Its state: imagesearch jobs {job.id}")
-    _name_failed(errors, job.id)
-    return 1 if job.state in FINAL_JOB_STATES - {"done"} else 0
+        print(printable(f"Job {job.id}: {what.format(job.folder)}. Its state: imagesearch jobs {job.id}"))
+    name_failed(errors, job.id)
+    return outcome(job)
 
 
 def public_folder(library: Library, text: str) -> str:
@@ -89,43 +98,6 @@ def public_folder(library: Library, text: str) -> str:
     return library.locate(text).public
 
 
-@click.command()
-@click.argument("job_id", metavar="ID", required=False)
-@json_option
-def jobs(job_id: str | None, as_json: bool) -> None:
-    """List the latest index jobs, or show the one of ID with the files that failed."""
-    client = make_client()
-    with client.redis:
-        if job_id is None:
-            _print_jobs(client.jobs(), as_json=as_json)
-        else:
-            _print_job(client.job(job_id), client.job_errors(job_id), as_json=as_json)
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@json_option
-def pause(job_id: str, as_json: bool) -> None:
-    """Pause an index job: work that runs is finished, no more is begun."""
-    _control(job_id, lambda client: client.pause_job(job_id), as_json=as_json)
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@json_option
-def resume(job_id: str, as_json: bool) -> None:
-    """Go on with a paused index job."""
-    _control(job_id, lambda client: client.resume_job(job_id), as_json=as_json)
-
-
-@click.command()
-@click.argument("job_id", metavar="ID")
-@json_option
-def cancel(job_id: str, as_json: bool) -> None:
-    """End an index job; what is indexed stays."""
-    _control(job_id, lambda client: client.cancel_job(job_id), as_json=as_json)
-
-
 def make_client() -> Client:
     """A client with the settings of the environment, or those of the `up` that runs."""
     from common.jobs import Client
@@ -134,17 +106,12 @@ def make_client() -> Client:
     return Client(load_settings())
 
 
-def _control(job_id: str, action: Callable[[Client], IndexJob], *, as_json: bool) -> None:
-    client = make_client()
-    with client.redis:
-        job = action(client)
-    if as_json:
-        print_json(job.model_dump(mode="json"))
-    else:
-        print(f"Job {job_id} is {job.state}.")
+def follow(client: Client, job: IndexJob) -> IndexJob:
+    """Shows a job until it has ended. Ctrl-C ends only the showing, and says how to go on.
 
-
-def _follow(client: Client, job: IndexJob) -> IndexJob:
+    Returns:
+        The job as it ended.
+    """
     from common.messages import FINAL_JOB_STATES
     from common.terminal import JobProgress, note
 
@@ -160,45 +127,32 @@ def _follow(client: Client, job: IndexJob) -> IndexJob:
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         progress.close()
-        note(f"The job goes on without this command. Its state: imagesearch jobs {job.id}")
+        note(how_to_go_on(job.id))
         raise
     finally:
         progress.close()
 
 
-def _name_failed(errors: list[FileError], job_id: str) -> None:
+def how_to_go_on(job_id: str) -> str:
+    """What to type about a job that goes on while nobody looks."""
+    return (
+        f"The job goes on without this command. Follow it: imagesearch jobs {job_id} --wait\n"
+        f"End it: imagesearch cancel {job_id}"
+    )
+
+
+def outcome(job: IndexJob) -> int:
+    """The exit code that a job means: 1 if it has ended without being done."""
+    from common.messages import FINAL_JOB_STATES
+
+    return 1 if job.state in FINAL_JOB_STATES - {"done"} else 0
+
+
+def name_failed(errors: list[FileError], job_id: str) -> None:
+    """Names the first files that failed, each with its reason."""
     from common.terminal import note, printable
 
     for error in errors[:_SHOWN_ERRORS]:
         note(printable(f"  {error.path}: {error.error}"))
     if len(errors) > _SHOWN_ERRORS:
         note(f"  and {len(errors) - _SHOWN_ERRORS:,} more: imagesearch jobs {job_id}")
-
-
-def _print_jobs(jobs: list[IndexJob], *, as_json: bool) -> None:
-    from common.terminal import table
-
-    if as_json:
-        print_json([job.model_dump(mode="json") for job in jobs])
-    elif jobs:
-        rows = [(job.id, _shown_state(job), job.done, job.failed, job.total, job.unchanged, job.folder) for job in jobs]
-        print(table(("id", "state", "done", "failed", "total", "unchanged", "folder"), rows))
-    else:
-        print("No index jobs are known. Start one with: imagesearch index DIR")
-
-
-def _shown_state(job: IndexJob) -> str:
-    return "interrupted" if job.is_interrupted else job.state
-
-
-def _print_job(job: IndexJob, errors: list[FileError], *, as_json: bool) -> None:
-    from common.messages import FINAL_JOB_STATES
-    from common.terminal import printable, progress_line, summary_line
-
-    if as_json:
-        print_json(job.model_dump(mode="json") | {"errors": [error.model_dump(mode="json") for error in errors]})
-        return
-    print(f"{job.id}  {_shown_state(job)}")
-    print(printable(summary_line(job) if job.state in FINAL_JOB_STATES else progress_line(job)))
-    for error in errors:
-        print(printable(f"  {error.path}: {error.error}"))

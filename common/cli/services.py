@@ -9,30 +9,46 @@ from typing import NoReturn
 
 import click
 
+from common.cli.commands import command
+
 _QUEUES = ("query", "bulk", "maintenance")
 
 
-@click.command()
+@command(
+    ("Everything on this machine, for a folder of pictures", "imagesearch up --images ~/Pictures"),
+    ("The same again, with the folders of earlier starts", "imagesearch up"),
+    ("For other machines, too", "imagesearch up --images ~/Pictures --host 0.0.0.0 --port 9000"),
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of pictures to serve and index.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 chooses one.")
 def up(images: Path | None, host: str, port: int) -> None:
-    """Start everything on this machine, index, and stay until Ctrl-C.
+    """Start everything on this machine, and stay until Ctrl-C.
 
-    Without --images the folders of earlier starts are looked through again; where there are none, a sample library
-    is made.
+    It starts Redis, the workers and the web tier, and indexes. Without --images the folders of earlier starts are
+    looked through again; where there are none, a sample library is made.
     """
     from common.up.run import run_up
 
     run_up(images, host, port)
 
 
-@click.command()
+@command(
+    ("Answer searches", "imagesearch worker --queues query"),
+    (
+        "Index and look after the store, in two processes",
+        "imagesearch worker --queues bulk,maintenance --concurrency 2",
+    ),
+)
 @click.option("--queues", required=True, metavar="Q[,Q2]", help="query, bulk or maintenance; the last two together.")
 @click.option("--concurrency", type=click.IntRange(1), help="Threads of a query worker [32], else processes [1].")
 @click.option("--wait-for-weights", is_flag=True, help="Wait for the model's weights instead of ending without them.")
 def worker(queues: str, concurrency: int | None, wait_for_weights: bool) -> None:
-    """Run a worker."""
+    """Run a worker: for searches, for indexing or for housekeeping.
+
+    The queues are query (searches), bulk (indexing) and maintenance (merging segments, finding duplicates). Searches
+    have workers of their own, so that they never wait behind indexing.
+    """
     names = _parse_queues(queues)
     environment = _environment()
     environment["IMAGESEARCH_WORKER_QUEUES"] = ",".join(names)
@@ -43,11 +59,11 @@ def worker(queues: str, concurrency: int | None, wait_for_weights: bool) -> None
     _become(worker_command(names, concurrency), environment)
 
 
-@click.command()
+@command(("On every address of this host", "imagesearch web --host 0.0.0.0 --port 8000"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 def web(host: str, port: int) -> None:
-    """Run the web tier."""
+    """Run the web tier: the page and the API."""
     _become([sys.executable, "-m", "web", "--host", host, "--port", str(port)], _environment())
 
 

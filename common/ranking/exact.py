@@ -8,7 +8,8 @@ import numpy.typing as npt
 from common.errors import StoreError
 from common.ranking.protocol import Match, Query, Rows
 from common.ranking.scanning import Part, Scanner, exact_match
-from common.store import FeatureStore, Segment
+from common.store import CatalogEntry, FeatureStore, Segment
+from common.store.catalog import Place
 
 # Which rows of each segment are live: segment id to name and ascending rows.
 _Live = dict[int, tuple[str, Rows]]
@@ -41,16 +42,16 @@ class ExactRanker:
             live = self._live()
             try:
                 places = self._best(query, k, folder, live) if query.any() else self._first(k, folder)
-                matches = [self._match(exact_query, live, segment_id, row) for segment_id, row in places]
+                entries = self._store.catalog.by_rows(places)
+                matches = [self._match(exact_query, live, entry) for entry in entries.values()]
             except FileNotFoundError:
                 self._known = (-1, {})  # a segment was compacted away under us
                 continue
-            ranked = [match for match in matches if match is not None]
-            if len(ranked) < len(matches):
+            if len(matches) < len(places):
                 self._known = (-1, {})
                 continue
-            ranked.sort(key=lambda match: (-match.score, match.entry.path))
-            return [match for match in ranked[:k] if min_score is None or match.score >= min_score]
+            matches.sort(key=lambda match: (-match.score, match.entry.path))
+            return [match for match in matches[:k] if min_score is None or match.score >= min_score]
         raise StoreError("The feature store changes faster than it can be searched: search again.")
 
     def _live(self) -> _Live:
@@ -73,11 +74,11 @@ class ExactRanker:
         below = self._store.catalog.rows_below(folder)
         return {segment_id: np.array(rows, np.int64) for segment_id, rows in below.items()}
 
-    def _first(self, k: int, folder: str | None) -> list[tuple[int, int]]:
+    def _first(self, k: int, folder: str | None) -> list[Place]:
         """The first `k` images by path: what a query of zeros, equally far from all, finds."""
         return [(entry.segment_id, entry.row) for entry in self._store.catalog.below(folder, limit=k)]
 
-    def _best(self, query: Query, k: int, folder: str | None, live: _Live) -> list[tuple[int, int]]:
+    def _best(self, query: Query, k: int, folder: str | None, live: _Live) -> list[Place]:
         """The rows that may be among the `k` best, as (segment id, row): a few more where scores lie close."""
         parts = [
             Part(segment_id, self._segment(live, segment_id), rows)
@@ -85,11 +86,8 @@ class ExactRanker:
         ]
         return [(int(segment_id), int(row)) for segment_id, row in self._scanner.best(query, k, parts).places]
 
-    def _match(self, query: npt.NDArray[np.float64], live: _Live, segment_id: int, row: int) -> Match | None:
-        entry = self._store.catalog.by_row(segment_id, row)
-        if entry is None:
-            return None
-        return exact_match(query, self._segment(live, segment_id).features[row], entry)
+    def _match(self, query: npt.NDArray[np.float64], live: _Live, entry: CatalogEntry) -> Match:
+        return exact_match(query, self._segment(live, entry.segment_id).features[entry.row], entry)
 
     def _segment(self, live: _Live, segment_id: int) -> Segment:
         if segment_id not in live:

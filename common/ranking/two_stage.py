@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from common.ranking.exact import ExactRanker
 from common.ranking.protocol import CandidateIndex, Match, Query, Rows
 from common.ranking.scanning import MOST_TIES, ROUNDING, Found, Part, Scanner, exact_match, score
 from common.stopwatch import lap
-from common.store import FeatureStore
+from common.store import CatalogEntry, FeatureStore
 from common.store.catalog import SegmentRow
 
 # Measured: with so many candidates at least 997 of 1,000 of the ten best are among them, with half as many 993.
@@ -27,6 +27,8 @@ _CANDIDATES_PER_FURTHER_RESULT = 4
 _WIDENING = 4
 MOST_CANDIDATES = 16_384
 _ATTEMPTS = 5
+# Rows are looked up in the catalog together: so many more than are wanted, for those that are not live or lie close.
+_LOOK_BEYOND = 16
 # While the index cannot be reached, larger collections are not compared one by one for each search: half a second.
 _EXACT_AT_MOST = 200_000
 
@@ -187,23 +189,32 @@ class TwoStageRanker:
         exact_query = query.astype(np.float64)
         matches: list[Match] = []
         last, is_dead = -np.inf, False
-        for position in np.argsort(-found.scores, kind="stable"):
+        for similarity, entry in self._looked_up(found, k + _LOOK_BEYOND):
             # Those that rounding may have put behind the last one are looked at, too.
-            is_behind = len(matches) >= k and not found.scores[position] >= last - ROUNDING
+            is_behind = len(matches) >= k and not similarity >= last - ROUNDING
             if is_behind or len(matches) >= k + MOST_TIES:
                 break
-            segment_id, row = (int(value) for value in found.places[position])
-            entry = self.store.catalog.by_row(segment_id, row)
             if entry is None:
                 is_dead = True
                 continue
-            matches.append(exact_match(exact_query, self.store.segment(names[segment_id]).features[row], entry))
+            feature = self.store.segment(names[entry.segment_id]).features[entry.row]
+            matches.append(exact_match(exact_query, feature, entry))
             if len(matches) == k:
-                last = found.scores[position]
+                last = similarity
         if is_dead and self.store.catalog.generation != view.generation:
             raise _Changed
         matches.sort(key=lambda match: (-match.score, match.entry.path))
         return matches[:k]
+
+    def _looked_up(self, found: Found, at_a_time: int) -> Iterator[tuple[float, CatalogEntry | None]]:
+        """What was found, best first: the score, and the image if the row is live."""
+        order = np.argsort(-found.scores, kind="stable")
+        for start in range(0, len(order), at_a_time):
+            positions = order[start : start + at_a_time]
+            places = [(segment_id, row) for segment_id, row in found.places[positions].tolist()]
+            entries = self.store.catalog.by_rows(places)
+            for similarity, place in zip(found.scores[positions].tolist(), places, strict=True):
+                yield similarity, entries.get(place)
 
     def _images(self, folder: str | None, k: int) -> int:
         """How many images there are, as far as `k`."""

@@ -7,6 +7,7 @@ of processes of the host share it; one at a time brings it up to date, the other
 from __future__ import annotations
 
 import hashlib
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -60,7 +61,13 @@ INSERT INTO tombstones VALUES (?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET sequence = excluded.sequence, segment = excluded.segment
 WHERE excluded.sequence >= tombstones.sequence
 """
+# SQLite takes 999 values in a statement where it was built with its older limit.
+_PLACES_AT_ONCE = 400
 _COLUMNS = "path, root_length, image_id, size, mtime_ns, content_hash, width, height, sequence, segment, row"
+
+
+Place = tuple[int, int]
+"""The id of a segment and a row of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,16 @@ class Catalog:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Several queries on the same state, whatever is written meanwhile; not inside `writing`."""
+        db = self._db
+        db.execute("BEGIN")
+        try:
+            yield db
+        finally:
+            db.execute("COMMIT")
 
     # --- bringing it up to date (inside `writing`) ---------------------------------------------------------
 
@@ -221,9 +238,21 @@ class Catalog:
         row = self._db.execute(query, (content_hash,)).fetchone()
         return ContentRow(*row) if row else None
 
-    def by_row(self, segment_id: int, row: int) -> CatalogEntry | None:
-        """The live image in a row of a segment, if the row is live."""
-        return self._one("segment = ? AND row = ?", (segment_id, row))
+    def by_rows(self, places: Iterable[Place]) -> dict[Place, CatalogEntry]:
+        """The live images in rows of segments; rows that are not live are left out."""
+        found = {}
+        ordered = sorted(places)  # neighbours lie together in the file
+        for start in range(0, len(ordered), _PLACES_AT_ONCE):
+            some = ordered[start : start + _PLACES_AT_ONCE]
+            # CROSS: from the wanted rows to the index, never through all images.
+            query = (
+                f"WITH wanted (wanted_segment, wanted_row) AS (VALUES {', '.join(['(?, ?)'] * len(some))}) "
+                f"SELECT {_COLUMNS} FROM wanted CROSS JOIN images ON segment = wanted_segment AND row = wanted_row"
+            )
+            for row in self._db.execute(query, [value for place in some for value in place]):
+                entry = _entry(row)
+                found[entry.segment_id, entry.row] = entry
+        return found
 
     def rows(self, segment_id: int, folder: str | None = None) -> list[int]:
         """The live rows of a segment, in ascending order; with a folder, those at any depth below it."""
@@ -251,10 +280,24 @@ class Catalog:
         """Live images at any depth below a folder (None: all), in the byte order of their paths."""
         # No path sorts after U+10FFFF.
         low, high = _below(folder) if folder else ("", "\U0010ffff")
-        query = f"SELECT {_COLUMNS} FROM images WHERE path > ? AND path >= ? AND path < ? ORDER BY path LIMIT ?"
+        # One lower bound only: of two SQLite seeks the first, and reads from there on to the second.
+        bound, start = (">", after) if after >= low else (">=", low)
+        query = f"SELECT {_COLUMNS} FROM images WHERE path {bound} ? AND path < ? ORDER BY path LIMIT ?"
         cursor = self._db.cursor()
-        for row in cursor.execute(query, (after, low, high, limit)):
+        for row in cursor.execute(query, (start, high, limit)):
             yield _entry(row)
+
+    def sample(self, limit: int, start: bytes | None = None) -> list[CatalogEntry]:
+        """Some live images, all if there are no more: those whose ids follow a given one, or a random one.
+
+        An id is a hash of its path, so these are a random sample (a bottom-k sketch, Cohen and Kaplan 2007). With a
+        given start it is the same on every host, and most of it stays while the collection grows.
+        """
+        start = secrets.token_bytes(16) if start is None else start
+        query = f"SELECT {_COLUMNS} FROM images WHERE image_id {{}} ? ORDER BY image_id LIMIT ?"
+        rows = self._db.execute(query.format(">="), (start, limit)).fetchall()
+        rows += self._db.execute(query.format("<"), (start, limit - len(rows))).fetchall()
+        return [_entry(row) for row in rows]
 
     def tombstones(self, segment_ids: Sequence[int]) -> list[tuple[str, int]]:
         """The tombstones that count, of those that came with the given segments: public path and sequence."""

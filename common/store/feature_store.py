@@ -20,6 +20,7 @@ from common.files import write_atomically
 from common.messages import Message
 from common.models import ModelSpec
 from common.store.catalog import LAYOUT, Catalog, CatalogEntry
+from common.store.folders import Folders
 from common.store.segment import FORMAT_VERSION, SUFFIX, ImageRecord, Segment, SegmentContent, Tombstone, write_segment
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class FeatureStore:
         self._check_manifest()
         self.cache_path = cache_dir / path.name
         self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
+        self.folders = Folders(self.catalog)
         self.damaged: dict[str, str] = {}
         self._damaged_files: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Segment] = {}

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 
 from common.errors import RedisUnavailable
+from common.following import JobFollower
 from common.jobs import Client
-from common.messages import FINAL_JOB_STATES, IndexJob
 from common.models import resolved_model
 from common.settings import PREFIX, Settings
-from common.terminal import DownloadProgress, JobProgress
+from common.terminal import DownloadProgress
 from common.up import run_record
 from common.up.parts import BULK, QUERY, REDIS, WEB, address, free_port, redis_part, web_part, worker_part
 from common.up.processes import stop_leftovers
@@ -30,7 +30,6 @@ from common.up.supervisor import POLL_SECONDS, Supervisor
 from common.weights import resolve_weights
 
 _LEFTOVER_GRACE_SECONDS = 10.0
-_SHOW_EVERY_SECONDS = 0.5
 
 UNTRAINED = """
   The model is UNTRAINED: results match colour and texture only. For results that match what pictures show,
@@ -63,7 +62,8 @@ def run_up(images: Path | None, host: str, port: int) -> None:
         roots, folders = choose_roots(settings, images, _say)
         settings = settings.model_copy(update={"library_roots": roots})
         # Here and not in the workers: a download is seen, and takes as long as it takes.
-        resolve_weights(settings, DownloadProgress(sys.stdout))
+        with closing(DownloadProgress(sys.stdout)) as progress:
+            resolve_weights(settings, progress)
         stop = stack.enter_context(StopSignals())
         if own_redis:
             socket = stack.enter_context(_socket_folder()) / "redis.sock"
@@ -113,7 +113,7 @@ class _Up:
             if self._supervisor.wait_ready(WEB, QUERY, until=Waiting(client, self._stop).is_over):
                 _say(f"Imagesearch is ready: {self._url}")
                 self._tell_if_untrained()
-            with closing(_Follower(client, jobs)) as follower:
+            with closing(JobFollower(client, sys.stdout, jobs)) as follower:
                 while not self._stop.requested():
                     self._supervisor.poll()
                     follower.show()
@@ -156,31 +156,6 @@ class Waiting:
                 _say(f"{detail[0].upper()}{detail[1:]}.".replace("..", "."))
             self._told |= details
         return self._stop.requested()
-
-
-class _Follower:
-    """Shows the jobs of this start, one after the other."""
-
-    def __init__(self, client: Client, jobs: list[IndexJob]) -> None:
-        self._client = client
-        self._waiting = [job.id for job in jobs]
-        self._progress = JobProgress(sys.stdout)
-        self._next = 0.0
-
-    def show(self) -> None:
-        """Shows the current job's state. Called often."""
-        if not self._waiting or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _SHOW_EVERY_SECONDS
-        with suppress(RedisUnavailable):  # it is being started again
-            job = self._client.job(self._waiting[0])
-            self._progress.show(job)
-            if job.state in FINAL_JOB_STATES:
-                self._waiting.pop(0)
-
-    def close(self) -> None:
-        """Ends the display."""
-        self._progress.close()
 
 
 def _clear_leftovers(data_dir: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,19 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from pydantic import SecretStr
 
-from benchmarks.system import running_web
+from benchmarks.system import running_redis, running_web
+from common.celery_app import QUERY
 from common.redis_client import key
-from common.settings import Settings
+from common.settings import LibraryRoot, Settings
 from tests.browser.pages import FoldersPage, SearchPage, Watch
+from tests.browser.stage import Stage, open_stage
 from tests.conftest import ASSETS
 from tests.unit.web.building import answer_search, index_files, report_worker, search_board
 
 PICTURES = 24
+HOUSE_PICTURES = 100
+# Of each family.
+STAGE_PICTURES = 4
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -40,8 +48,16 @@ class PlayedWorker:
         self.on = True
         self.error: str | None = None
         self._stop = threading.Event()
+        self._working = threading.Lock()
+        self._board = search_board(settings)
+        self._answered: set[str] = set()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
+
+    def pause(self) -> None:
+        """Answers nothing more until it is `on` again; what it was doing is done then."""
+        with self._working:
+            self.on = False
 
     def stop(self) -> None:
         """Ends the thread."""
@@ -49,33 +65,96 @@ class PlayedWorker:
         self._thread.join(20)
 
     def _run(self) -> None:
-        board = search_board(self.settings)
         with redis.Redis.from_url(self.settings.redis_url) as client:
             while not self._stop.wait(0.05):
-                if not self.on:
-                    continue
-                report_worker(self.settings)
-                for name in client.scan_iter(match=key("search", "?" * 24)):
-                    search_id = name.decode().rsplit(":", 1)[1]
-                    if board.record(search_id).result.state == "queued":
-                        answer_search(self.settings, search_id, error=self.error)
+                with self._working:
+                    if self.on:
+                        self._answer_all(client)
+
+    def _answer_all(self, client: redis.Redis) -> None:
+        report_worker(self.settings)
+        client.delete(QUERY)  # the messages that a real worker would have taken
+        for name in client.scan_iter(match=key("search", "?" * 24)):
+            search_id = name.decode().rsplit(":", 1)[1]
+            if search_id in self._answered:
+                continue
+            if self._board.record(search_id).result.state == "queued":
+                answer_search(self.settings, search_id, error=self.error)
+            self._answered.add(search_id)
+
+
+@dataclass(frozen=True)
+class House:
+    """A running server over a hundred indexed pictures, that all tests share which change nothing of it."""
+
+    settings: Settings
+    pictures: list[Path]
+    worker: PlayedWorker
+    address: str
+
+
+@pytest.fixture(scope="package")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The shared server. Its first and its last picture are the same file."""
+    folder = tmp_path_factory.mktemp("house")
+    library = folder / "photos"
+    names = [
+        f"{('beach', 'city/north', 'city/south', 'garden')[n % 4]}/picture-{n:02}.jpg" for n in range(HOUSE_PICTURES)
+    ]
+    with running_redis() as redis_url:
+        settings = Settings(
+            redis_url=redis_url,
+            data_dir=folder / "data",
+            library_roots=(LibraryRoot(name="photos", path=library),),
+            max_upload_bytes=2 << 20,
+            allow_url_queries=True,
+        )
+        for number, name in enumerate(names[:-1]):
+            place_picture(library / name, number * 10)
+        shutil.copy(library / names[0], library / names[-1])
+        index_files(settings, library, names)
+        worker = PlayedWorker(settings)
+        try:
+            with running_web(settings) as address:
+                yield House(settings, [library / name for name in sorted(names)], worker, address)
+        finally:
+            worker.stop()
+
+
+@pytest.fixture
+def search(page: Page, house: House) -> Iterator[SearchPage]:
+    """The search page of the shared server; fails the test if anything went wrong behind the page."""
+    watch = Watch(page, house.address)
+    yield SearchPage(page, house.address)
+    assert watch.problems == []
+
+
+@pytest.fixture
+def search_alone(page: Page, house: House) -> Iterator[SearchPage]:
+    """The same for a test that provokes failed answers."""
+    watch = Watch(page, house.address)
+    yield SearchPage(page, house.address)
+    watch.forget_failed_answers()
+    assert watch.problems == []
+
+
+def place_picture(path: Path, number: int) -> None:
+    """Puts a picture there: a real photo where there are some, a painted one elsewhere."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    photo = ASSETS / "images" / "corel1k" / f"{number}.jpg"
+    if photo.is_file():
+        shutil.copy(photo, path)
+    else:
+        size = (96, 64) if number % 2 else (64, 96)
+        Image.new("HSV", size, (number % 256, 120, 200)).convert("RGB").save(path)
 
 
 @pytest.fixture
 def pictures(settings: Settings, library: Path) -> list[Path]:
     """Indexed pictures of the library: real photos where there are some, painted ones elsewhere."""
-    photos = ASSETS / "images" / "corel1k"
-    names = []
-    for number in range(PICTURES):
-        name = f"{('beach', 'city', 'garden')[number % 3]}/picture-{number:02}.jpg"
-        (library / name).parent.mkdir(exist_ok=True)
-        photo = photos / f"{number * 41}.jpg"
-        if photo.is_file():
-            shutil.copy(photo, library / name)
-        else:
-            size = (96, 64) if number % 2 else (64, 96)
-            Image.new("HSV", size, (number * 10, 120, 200)).convert("RGB").save(library / name)
-        names.append(name)
+    names = [f"{('beach', 'city', 'garden')[number % 3]}/picture-{number:02}.jpg" for number in range(PICTURES)]
+    for number, name in enumerate(names):
+        place_picture(library / name, number * 41)
     index_files(settings, library, names)
     return [library / name for name in sorted(names)]
 
@@ -113,6 +192,13 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=binary, args=_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Stage]]:
+    """Gives the installation of a kind (see `stage.KINDS`), which is started when it is first asked for."""
+    with ExitStack() as stack:
+        yield cache(lambda kind: stack.enter_context(open_stage(kind, tmp_path_factory.mktemp(kind), STAGE_PICTURES)))
 
 
 @pytest.fixture

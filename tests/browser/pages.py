@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 _MAKE_TRANSFER = """([name, type, data]) => {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
   const transfer = new DataTransfer();
   transfer.items.add(new File([bytes], name, { type }));
+  return transfer;
+}"""
+_MAKE_TEXT = """([kind, text]) => {
+  const transfer = new DataTransfer();
+  transfer.setData(kind, text);
   return transfer;
 }"""
 _PASTE = """(clipboardData) =>
@@ -59,13 +67,28 @@ class SearchPage:
 
     @property
     def tiles(self) -> Locator:
-        """The results."""
-        return self.page.locator("#grid:not(.pending) .tile button")
+        """The results that are shown."""
+        return self.page.locator('.results[data-state="results"] #grid .tile:not([hidden]) .tile-open')
 
     @property
     def message(self) -> Locator:
         """The message in the place of results."""
         return self.page.locator("#message")
+
+    @property
+    def note(self) -> Locator:
+        """What stands beside the heading of the results."""
+        return self.page.locator("#results-note")
+
+    @property
+    def chips(self) -> Locator:
+        """The pictures of a search for several."""
+        return self.page.locator(".query-chip")
+
+    @property
+    def cropper(self) -> Locator:
+        """The picture that is searched for, with the box on it."""
+        return self.page.locator(".cropper")
 
     @property
     def viewer(self) -> Locator:
@@ -78,7 +101,7 @@ class SearchPage:
         return self
 
     def choose(self, *files: Path) -> None:
-        """Picks a file with the button."""
+        """Picks files with the button."""
         self.page.locator("#file").set_input_files(files)
 
     def drop(self, file: Path, media_type: str = "image/jpeg") -> None:
@@ -88,23 +111,80 @@ class SearchPage:
         expect(self.page.locator(".drop-overlay")).to_be_visible()
         self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
+    def drop_text(self, kind: str, text: str) -> None:
+        """Drops what another window offers in a media type, such as `text/uri-list`."""
+        transfer = self.page.evaluate_handle(_MAKE_TEXT, [kind, text])
+        self.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
     def paste(self, file: Path, media_type: str = "image/jpeg") -> None:
         """Pastes a picture from the clipboard."""
         self.page.evaluate(_PASTE, self._transfer(file, media_type))
 
+    def paste_text(self, text: str) -> None:
+        """Pastes a text from the clipboard."""
+        self.page.evaluate(_PASTE, self.page.evaluate_handle(_MAKE_TEXT, ["text/plain", text]))
+
     def expect_results(self, count: int, timeout_seconds: float = 20) -> None:
-        """Waits for so many results, all with their thumbnails."""
+        """Waits for so many results."""
         expect(self.tiles).to_have_count(count, timeout=timeout_seconds * 1000)
-        expect(self.page).to_have_url(f"{self.origin}/search/{self.search_id}")
+        expect(self.page).to_have_url(re.compile(rf"{re.escape(self.origin)}/search/[0-9a-f]{{24}}(#.*)?$"))
+
+    def expect_search_after(self, address: str) -> None:
+        """Waits for the results of another search than the one at an address."""
+        expect(self.page).not_to_have_url(address)
+        expect(self.tiles).not_to_have_count(0)
+
+    def expect_crop(self, *crop: float, within: float = 0.02) -> None:
+        """Checks the region that is searched for."""
+        found = self.query()["crop"]
+        assert found == pytest.approx(crop, abs=within), found
 
     @property
     def search_id(self) -> str:
         """The id of the search in the address."""
-        return self.page.url.rsplit("/", 1)[1]
+        return self.page.url.rsplit("/", 1)[1].partition("#")[0]
+
+    def query(self) -> dict[str, Any]:
+        """What the server was asked in the search of the address."""
+        answer = self.page.request.get(f"{self.origin}/api/v1/searches/{self.search_id}")
+        query: dict[str, Any] = answer.json()["query"]
+        return query
+
+    def image_ids(self) -> list[str | None]:
+        """The indexed pictures that the search of the address is for; None for uploaded ones."""
+        return [image["image_id"] for image in self.query()["images"]]
 
     def paths(self) -> list[str]:
         """The paths of the results in their order."""
-        return [str(path) for path in self.page.locator("#grid .name").evaluate_all("all => all.map(e => e.title)")]
+        return [
+            str(path) for path in self.page.locator("#grid .tile-name").evaluate_all("all => all.map(e => e.title)")
+        ]
+
+    def tile_id(self, index: int) -> str:
+        """The id of the picture of a result."""
+        return str(self.tiles.nth(index).locator("xpath=..").get_attribute("data-id"))
+
+    def act(self, index: int, action: str) -> None:
+        """Clicks a button of a result: `similar`, `add` or `subtract`."""
+        tile = self.tiles.nth(index).locator("xpath=..")
+        tile.hover()
+        tile.locator(f'[data-act="{action}"]').click()
+
+    def drag_box(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Drags with the mouse from one point of the query's picture to another, both in fractions of its sides."""
+        mouse = self.page.mouse
+        mouse.move(*self.point(*start))
+        mouse.down()
+        mouse.move(*self.point((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
+        mouse.move(*self.point(*end))
+        mouse.up()
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the query's picture on the screen."""
+        expect(self.cropper).to_be_visible()
+        box = self.cropper.bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     def _transfer(self, file: Path, media_type: str) -> object:
         data = base64.b64encode(file.read_bytes()).decode()
@@ -112,7 +192,7 @@ class SearchPage:
 
 
 class FoldersPage:
-    """The page of folders and index jobs."""
+    """The page of index jobs, workers and queues."""
 
     def __init__(self, page: Page, origin: str) -> None:
         self.page = page
@@ -120,18 +200,82 @@ class FoldersPage:
 
     @property
     def jobs(self) -> Locator:
-        """The jobs, newest first."""
+        """The jobs: those that go on first, each part newest first."""
         return self.page.locator("#jobs .job")
 
-    def open(self) -> FoldersPage:
+    def role(self, queue: str) -> Locator:
+        """A kind of work, with its queue and its workers."""
+        return self.page.locator(f'[data-role="{queue}"]')
+
+    def open(self, query: str = "") -> FoldersPage:
         """Opens the page."""
-        self.page.goto(f"{self.origin}/folders")
+        self.page.goto(f"{self.origin}/folders{query}")
         return self
 
     def index(self, folder: str) -> None:
         """Starts an index job through the form."""
         self.page.get_by_label("Folder to index").fill(folder)
         self.page.get_by_role("button", name="Index", exact=True).click()
+
+
+class BrowsePage:
+    """The indexed pictures by folder."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+
+    @property
+    def folders(self) -> Locator:
+        """The cards of the folders."""
+        return self.page.locator(".folder-card")
+
+    @property
+    def tiles(self) -> Locator:
+        """The pictures."""
+        return self.page.locator(".gallery.laid-out .tile")
+
+    @property
+    def trail(self) -> Locator:
+        """The folders on the way."""
+        return self.page.get_by_role("navigation", name="Folders on the way").get_by_role("link")
+
+    @property
+    def viewer(self) -> Locator:
+        """The dialog with one picture."""
+        return self.page.locator("dialog.viewer")
+
+    def open(self, path: str = "") -> BrowsePage:
+        """Opens the page of a folder, whose address is given quoted."""
+        self.page.goto(f"{self.origin}/browse{path}")
+        return self
+
+
+class DuplicatesPage:
+    """The near-duplicates."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+
+    @property
+    def groups(self) -> Locator:
+        """The groups that are shown."""
+        return self.page.locator("#groups .group")
+
+    @property
+    def comparing(self) -> Locator:
+        """What is shown while a job goes on."""
+        return self.page.locator("#comparing")
+
+    def open(self, query: str = "") -> DuplicatesPage:
+        """Opens the page."""
+        self.page.goto(f"{self.origin}/duplicates{query}")
+        return self
+
+    def start(self) -> None:
+        """Starts a search with what the form says."""
+        self.page.get_by_role("button", name="Find duplicates").click()
 
 
 def overflows(page: Page) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -12,9 +18,13 @@ from PIL import Image
 
 from benchmarks.system import System, environment
 from common.cli.app import run
+from common.errors import UnknownPicture
 from common.messages import QueryImage, SearchQuery, SearchResult
 from common.store import image_id, open_store
 from tests.integration.conftest import fill
+from tests.pictures import photo
+
+T = TypeVar("T")
 
 
 def answer(running: System, submitted: SearchResult) -> SearchResult:
@@ -47,6 +57,50 @@ def test_several_pictures_are_one_query(running: System, pictures: Path) -> None
     again = answer(running, running.client.submit_search(SearchQuery(images=named, k=5)))
     assert [hit.path for hit in again.results[:2]] == [hit.path for hit in result.results[:2]]
     assert "embed" not in again.took_ms
+
+
+def eventually(call: Callable[[], T | None]) -> T:
+    """What a call gives as soon as it gives something."""
+    deadline = time.monotonic() + 30
+    while (found := call()) is None:
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_search_shows_its_picture_and_what_its_scores_are_worth(running: System, pictures: Path) -> None:
+    running.index("photos")
+    upload = sorted(pictures.rglob("*.jpg"))[0].read_bytes()
+    large = io.BytesIO()
+    photo(7, (2000, 1500)).save(large, "JPEG")
+    uploads = (QueryImage(), QueryImage(weight=0.5))
+    query = SearchQuery(images=uploads, k=5, folder="photos/holiday")
+    result = answer(running, running.client.submit_search(query, [upload, large.getvalue()]))
+    addresses = [f"/api/v1/searches/{result.id}/pictures/{number}" for number in (0, 1)]
+    assert [image.picture_url for image in result.query.images] == addresses
+    assert (result.query.k, result.query.folder) == (5, "photos/holiday")
+
+    def preview(number: int) -> bytes | None:
+        with suppress(UnknownPicture):
+            return running.client.query_picture(result.id, number)
+        return None
+
+    sizes = []
+    for number in (0, 1):
+        with Image.open(io.BytesIO(eventually(lambda number=number: preview(number)))) as image:  # type: ignore[misc]
+            sizes.append(image.size)
+    assert sizes == [(320, 240), (1024, 768)]
+
+    def calibrated() -> SearchResult | None:
+        found = answer(running, running.client.submit_search(SearchQuery(k=40), [upload]))
+        return found if found.results[0].percentile is not None else None
+
+    results = eventually(calibrated).results
+    assert results[0].content_hash == sha256(upload).hexdigest()
+    percentiles = [hit.percentile or 0 for hit in results]
+    assert percentiles == sorted(percentiles, reverse=True)
+    assert percentiles[0] > 99
+    assert percentiles[-1] < 50
 
 
 def test_pages_go_on_while_pictures_come_and_go(running: System, pictures: Path) -> None:

@@ -16,7 +16,7 @@ from tests.pictures import photo
 
 PROJECT = Path(__file__).parents[2]
 STATUS = "Name:\tpython\nVmHWM:\t    2000 kB\nVmRSS:\t    1000 kB\n"
-BENCHMARKS = ["bench_indexing", "bench_query", "bench_footprint", "bench_runtimes", "bench_ranking"]
+BENCHMARKS = ["bench_indexing", "bench_query", "bench_footprint", "bench_runtimes", "bench_ranking", "bench_pages"]
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -82,6 +82,7 @@ def test_copies_of_a_photo_have_contents_of_their_own(tmp_path: Path) -> None:
 def test_an_upload_carries_the_photo(tmp_path: Path) -> None:
     picture = tmp_path / "a.jpg"
     picture.write_bytes(b"bytes of a picture")
-    body = upload_body(picture, "image")
+    body = upload_body(picture, "image", k=5)
     assert b'name="image"' in body
+    assert b'name="k"\r\n\r\n5\r\n--' in body
     assert b"\r\n\r\nbytes of a picture\r\n--" in body

@@ -103,7 +103,23 @@ def test_an_entry_is_found_by_path_id_and_row(store: FeatureStore) -> None:
         assert entry.path == row.public_path
         assert entry.image_id == image_id(row.public_path)
         assert store.catalog.by_id(entry.image_id) == entry
-        assert store.catalog.by_row(entry.segment_id, number) == entry
+        assert store.catalog.by_rows([(entry.segment_id, number)]) == {(entry.segment_id, number): entry}
+
+
+def test_many_rows_are_looked_up_together(store: FeatureStore) -> None:
+    publish(store, "s1", [f"p/{number:04}" for number in range(1000)])
+    publish(store, "s2", ["p/0500", "q/a"], {"p/0007": 9})
+    store.refresh()
+    first, second = (row.id for row in store.catalog.segments())
+    places = [(first, row) for row in range(1000)] + [(second, 0), (second, 1)]
+    found = store.catalog.by_rows(reversed(places))
+    dead = {(first, 7), (first, 500)}
+    assert found.keys() == set(places) - dead
+    assert all((entry.segment_id, entry.row) == place for place, entry in found.items())
+    assert found[second, 0].path == "p/0500"
+    assert found[first, 999] == store.catalog.by_path("p/0999")
+    assert store.catalog.by_rows([*dead, (first, 1000), (99, 0)]) == {}
+    assert store.catalog.by_rows([]) == {}
 
 
 @pytest.mark.parametrize("wrong", ["", "nonsense", "ab", "é", "0" * 32, "0" * 33])
@@ -142,8 +158,8 @@ def test_images_below_a_folder_are_listed_in_order(
     assert [entry.path for entry in store.catalog.below(folder)] == expected
     if folder is not None:
         found = store.catalog.rows_below(folder)
-        entries = [store.catalog.by_row(segment, row) for segment, rows in found.items() for row in rows]
-        assert sorted(entry.path for entry in entries if entry) == sorted(expected)
+        entries = store.catalog.by_rows((segment, row) for segment, rows in found.items() for row in rows)
+        assert sorted(entry.path for entry in entries.values()) == sorted(expected)
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(store: FeatureStore) -> None:

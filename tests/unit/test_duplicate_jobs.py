@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -65,6 +66,30 @@ def test_a_job_goes_from_queued_over_running_to_done(board: DuplicateBoard) -> N
     assert done.finished_at >= done.started_at
 
 
+def test_the_latest_jobs_are_those_whose_groups_are_kept(
+    board: DuplicateBoard, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(duplicates, "new_job_id", lambda: f"20250131-0945{next(numbers):02}-000000")
+    assert board.latest() == []
+    jobs = []
+    for number in range(22):
+        jobs.append(begun(board))
+        board.finish(jobs[-1], [group(number)])
+    latest = board.latest()
+    assert [job.id for job in latest] == [job.id for job in reversed(jobs[2:])]
+    assert all(board.page(job.id, None, 1).groups for job in latest)
+    client.delete(f"{NAMESPACE}:duplicates:{jobs[5].id}")  # expired
+    assert [job.id for job in board.latest()] == [job.id for job in latest if job.id != jobs[5].id]
+
+
+def test_a_listed_job_whose_worker_is_gone_has_failed(board: DuplicateBoard, client: redis.Redis) -> None:
+    job = begun(board)
+    assert board.latest()[0].state == "running"
+    client.delete(f"{NAMESPACE}:duplicates:{job.id}:alive")
+    assert board.latest()[0].state == "failed"
+
+
 def test_progress_is_not_stored_too_often(board: DuplicateBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     job = begun(board)
     now = 1000.0
@@ -110,7 +135,7 @@ def test_a_job_whose_worker_is_gone_reads_as_failed(board: DuplicateBoard, clien
 
 
 def test_only_the_latest_files_are_kept(board: DuplicateBoard, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_KEPT_FILES", 2)
+    monkeypatch.setattr(duplicates, "_KEPT", 2)
     jobs = []
     for number in range(3):
         monkeypatch.setattr(duplicates, "new_job_id", lambda number=number: f"2025010{number}")

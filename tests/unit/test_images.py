@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from contextlib import suppress
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from common.errors import DamagedImage, EmptyImage, ImageRejected, ImageTooLarge, UnsupportedImage
 from common.images import DecodedImage, ImageDecoder
@@ -102,6 +103,56 @@ def test_a_damaged_file_says_why() -> None:
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(DamagedImage, match=r"damaged and cannot be decoded: .+"):
         decode(bytes(data))
+
+
+# --- previews --------------------------------------------------------------------------------------------------
+
+
+def preview(data: bytes, **limits: int) -> Image.Image:
+    image = Image.open(io.BytesIO(decoder_of(max_pixels=50_000_000, **limits).preview(data)))
+    assert (image.format, image.mode) == ("JPEG", "RGB")
+    return image
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_has_a_preview_of_its_own_size(name: str) -> None:
+    decoder_of()  # registers HEIC, which the encoder below needs
+    image = preview(FORMATS[name](two_halves("red", "lime")))
+    assert image.size == (80, 60)
+    assert np.abs(np.subtract(image.getpixel((10, 30)), (255, 0, 0))).max() <= 12
+    assert np.abs(np.subtract(image.getpixel((70, 30)), (0, 255, 0))).max() <= 12
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((2600, 1300), (1024, 512)), ((1500, 4800), (320, 1024)), ((1024, 1000), (1024, 1000)), ((9000, 2), (1024, 1))],
+)
+def test_a_preview_is_reduced_and_keeps_its_proportions(
+    image_format: str, size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert preview(encoded(two_halves("red", "lime", size), image_format)).size == expected
+
+
+def test_a_preview_is_upright_and_shows_nothing_of_its_camera() -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the camera was turned: what it took as the left side is on top
+    exif[ExifTags.Base.Make] = "camera"
+    image = preview(encoded(two_halves("red", "lime", (2000, 1000)), "JPEG", exif=exif))
+    assert image.size == (512, 1024)
+    assert np.abs(np.subtract(image.getpixel((256, 100)), (255, 0, 0))).max() <= 12
+    assert np.abs(np.subtract(image.getpixel((256, 900)), (0, 255, 0))).max() <= 12
+    assert dict(image.getexif()) == {}
+
+
+def test_what_cannot_be_decoded_has_no_preview() -> None:
+    whole = encoded(noise(1200, 900), "JPEG")
+    with pytest.raises(ImageRejected):
+        preview(b"text")
+    with pytest.raises(ImageRejected):
+        preview(whole[: len(whole) // 2])
+    with pytest.raises(ImageTooLarge):
+        preview(whole, max_bytes=1000)
 
 
 # --- limits ----------------------------------------------------------------------------------------------------

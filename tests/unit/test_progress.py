@@ -115,6 +115,24 @@ def test_the_latest_jobs_come_first(board: JobBoard, client: redis.Redis) -> Non
     assert client.zcard("imagesearch:jobs") == 3
 
 
+def test_the_latest_jobs_are_as_each_is_by_itself(board: JobBoard) -> None:
+    done, plan = planned(board, total=3)
+    board.finish_scan(done, plan)
+    finish(board, done, plan, "001-000001", done=3)
+    working, _ = running(board, total=9)
+    board.report_partial(working, "001-000001", 4)
+    paused, _ = running(board, total=2)
+    board.control(paused, "paused")
+    cancelled, _ = running(board, total=2)
+    board.control(cancelled, "cancelled")
+    latest = board.latest()
+    assert {job.id: job.state for job in latest} == {
+        cancelled: "cancelled", paused: "paused", working: "running", done: "done",
+    }  # fmt: skip
+    assert latest == [board.get(job.id) for job in latest]
+    assert board.get(working).done == 4
+
+
 def test_an_ended_job_expires_with_all_its_keys(board: JobBoard, client: redis.Redis) -> None:
     job_id, plan = running(board, total=2)
     board.report_partial(job_id, "001-000001", 1)

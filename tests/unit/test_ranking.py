@@ -233,7 +233,7 @@ def test_a_compaction_changes_no_answer(store: FeatureStore, ranker: ExactRanker
 def test_a_store_that_never_rests_is_an_error_not_an_empty_answer(
     ranker: ExactRanker, store: FeatureStore, images: dict[str, Vector], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store.catalog, "by_row", lambda *_: None)
+    monkeypatch.setattr(store.catalog, "by_rows", lambda _: {})
     with pytest.raises(StoreError, match="search again"):
         ranker.search(unit_vectors(1)[0], 5)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,16 @@ import redis
 
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
-from common.messages import QueryImage, SearchHit, SearchPosition, SearchQuery, SearchRecord, SearchResult
+from common.messages import (
+    QueryImage,
+    QueryInfo,
+    QueryPicture,
+    SearchHit,
+    SearchPosition,
+    SearchQuery,
+    SearchRecord,
+    SearchResult,
+)
 from common.redis_client import NAMESPACE
 from common.searches import QueryFeature, SearchBoard, TakenSearch
 
@@ -47,7 +57,7 @@ def close(client: redis.Redis, record: SearchRecord, seconds: float = 0) -> None
 def without_poll(result: SearchResult) -> SearchResult:
     """A result as the worker left it."""
     took = {stage: value for stage, value in result.took_ms.items() if stage != "poll"}
-    return result.model_copy(update={"took_ms": {**took, "total": 1.5}})
+    return result.model_copy(update={"took_ms": {**took, "total": 1.5}, "query": QueryInfo()})
 
 
 def test_a_search_goes_from_queued_over_running_to_done(board: SearchBoard) -> None:
@@ -133,6 +143,7 @@ def test_everything_in_redis_expires(board: SearchBoard, client: redis.Redis) ->
     board.take(record.result.id)
     assert expire() == {True}
     board.finish(record, done(record), FEATURE)
+    board.pictures.keep(record.result.id, 0, b"preview")
     board.result(record.result.id)
     assert expire() == {True}
 
@@ -219,12 +230,24 @@ def test_all_pages_use_the_feature_of_the_first(board: SearchBoard, client: redi
     assert after.search_id == first.result.id
 
 
-def test_who_reads_on_keeps_the_feature(board: SearchBoard, client: redis.Redis) -> None:
+def test_who_reads_on_keeps_the_feature_and_the_pictures(board: SearchBoard, client: redis.Redis) -> None:
     first = first_page(board)
-    name = f"{NAMESPACE}:search:{first.result.id}:feature"
-    client.expire(name, 5)
+    board.pictures.keep(first.result.id, 0, b"preview")
+    for part in ("feature", "pictures"):
+        client.expire(f"{NAMESPACE}:search:{first.result.id}:{part}", 5)
     board.next_page(first.result.id)
-    assert client.ttl(name) > 3000
+    for part in ("feature", "pictures"):
+        assert client.ttl(f"{NAMESPACE}:search:{first.result.id}:{part}") > 3000
+
+
+def test_all_pages_name_the_pictures_of_the_first(board: SearchBoard) -> None:
+    first = first_page(board, SearchQuery(images=(QueryImage(), QueryImage(weight=-1)), k=2, folder="photos"))
+    second = first_page(board, board.next_page(first.result.id))
+    third = board.create(board.next_page(second.result.id, 50))
+    query = board.result(third.result.id).query
+    assert [picture.picture_url for picture in query.images] == [upload_url(first, 0), upload_url(first, 1)]
+    assert [picture.weight for picture in query.images] == [1, -1]
+    assert (query.k, query.folder) == (50, "photos")
 
 
 def test_a_page_whose_feature_has_expired_is_taken_without(board: SearchBoard, client: redis.Redis) -> None:
@@ -247,6 +270,76 @@ def test_what_has_no_next_page_cannot_be_continued(board: SearchBoard) -> None:
     board.finish(record, done(record))
     with pytest.raises(InvalidCursor):
         board.next_page(record.result.id)
+
+
+# --- what was searched for ---------------------------------------------------------------------------------------
+
+
+def upload_url(record: SearchRecord, number: int) -> str:
+    return f"/api/v1/searches/{record.result.id}/pictures/{number}"
+
+
+def test_every_state_tells_what_was_searched_for(board: SearchBoard, client: redis.Redis) -> None:
+    query = SearchQuery(k=5, folder="photos/2020", min_score=0.25, crop=(0.1, 0.2, 0.9, 1.0))
+    record = board.create(query, [b"picture"])
+    expected = QueryInfo(
+        images=[QueryPicture(picture_url=upload_url(record, 0))],
+        crop=(0.1, 0.2, 0.9, 1.0),
+        folder="photos/2020",
+        k=5,
+        min_score=0.25,
+    )
+    assert board.described(record, record.result).query == expected
+    assert board.result(record.result.id).query == expected
+    board.take(record.result.id)
+    assert board.result(record.result.id).query == expected
+    board.finish(record, done(record))
+    assert board.result(record.result.id).query == expected
+    stored = client.get(f"{NAMESPACE}:search:{record.result.id}")
+    assert stored.count(b"photos/2020") == 1, "it is not stored twice"
+
+
+def test_uploads_and_stored_pictures_are_named_with_their_weights(board: SearchBoard) -> None:
+    stored = "ab" * 16
+    images = (QueryImage(weight=2), QueryImage(image_id=stored, weight=-0.5), QueryImage())
+    record = board.create(SearchQuery(images=images), [b"first", b"second"])
+    assert board.result(record.result.id).query.images == [
+        QueryPicture(weight=2, picture_url=upload_url(record, 0)),
+        QueryPicture(image_id=stored, weight=-0.5, picture_url=f"/api/v1/images/{stored}/thumbnail"),
+        QueryPicture(picture_url=upload_url(record, 1)),
+    ]
+    single = board.create(SearchQuery(image_id=stored))
+    (picture,) = board.result(single.result.id).query.images
+    assert (picture.image_id, picture.weight) == (stored, 1)
+
+
+def test_a_failed_search_names_only_the_previews_that_there_are(board: SearchBoard) -> None:
+    record = board.create(SearchQuery(images=(QueryImage(), QueryImage())), [b"damaged", b"picture"])
+    board.finish(record, record.result.model_copy(update={"state": "failed", "error": "damaged"}))
+    urls = [picture.picture_url for picture in board.result(record.result.id).query.images]
+    assert urls == [None, None]
+    board.pictures.keep(record.result.id, 1, b"preview")
+    urls = [picture.picture_url for picture in board.result(record.result.id).query.images]
+    assert urls == [None, upload_url(record, 1)]
+
+
+def test_a_search_that_was_given_up_tells_it_too(board: SearchBoard, client: redis.Redis) -> None:
+    record = board.create(SearchQuery(folder="photos"), [b"picture"])
+    close(client, record)
+    result = board.result(record.result.id)
+    assert (result.state, result.query.folder, len(result.query.images)) == ("failed", "photos", 1)
+
+
+def test_a_record_of_an_older_version_tells_it_too(board: SearchBoard, client: redis.Redis) -> None:
+    record = board.create(SearchQuery(image_id="ab" * 16))
+    older = record.model_dump(mode="json", exclude={"result": {"query"}})
+    hit = HIT.model_dump(mode="json", exclude={"content_hash", "percentile"})
+    older["result"] |= {"state": "done", "results": [hit]}
+    older["finished_at"] = older["submitted_at"]
+    client.set(f"{NAMESPACE}:search:{record.result.id}", json.dumps(older), ex=100)
+    result = board.result(record.result.id)
+    assert result.results == [HIT]
+    assert result.query.images[0].image_id == "ab" * 16
 
 
 # --- where the time goes -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from common.images import ImageDecoder
 from common.library import Library
 from common.messages import QueryImage, SearchPosition, SearchQuery, SearchRecord, SearchResult
 from common.ranking import ExactRanker, Match
+from common.ranking.calibration import Calibrator
 from common.searches import QueryFeature, TakenSearch
 from common.settings import Settings
 from common.stopwatch import lap
@@ -244,6 +246,7 @@ class Bench:
             embedder=MicroBatcher(self.model),
             store=self.store,
             ranker=ExactRanker(self.store),
+            calibrator=Calibrator(self.store),
             library=library,
             uploads=ImageDecoder.for_uploads(settings, (16, 16)),
             files=self.files,
@@ -333,6 +336,27 @@ def test_folder_and_least_score_are_obeyed(bench: Bench) -> None:
     result = bench.search(image_id=image_id("photos/b/3.png"), folder="photos/a")
     assert {hit.path for hit in result.results} == {f"photos/a/{number}.png" for number in (0, 2, 4, 6)}
     assert len(bench.search(image_id=image_id("photos/b/3.png"), min_score=0.99999).results) == 1
+
+
+def test_each_result_names_its_content(bench: Bench) -> None:
+    results = bench.search(encoded(noise()), k=8).results
+    expected = {hit.path: sha256((bench.root / hit.path.removeprefix("photos/")).read_bytes()) for hit in results}
+    assert {hit.path: hit.content_hash for hit in results} == {
+        path: content.hexdigest() for path, content in expected.items()
+    }
+
+
+def test_scores_are_calibrated_as_soon_as_the_collection_is_measured(bench: Bench) -> None:
+    assert {hit.percentile for hit in bench.search(encoded(noise())).results} == {None}
+    publish(bench.store, "more", [f"photos/more/{number}.png" for number in range(20)])
+    bench.search(encoded(noise()))
+    bench.engine.calibrator.settle()
+    results = bench.search(image_id=image_id("photos/b/3.png"), k=28).results
+    percentiles = [hit.percentile for hit in results if hit.percentile is not None]
+    assert len(percentiles) == 28
+    assert percentiles == sorted(percentiles, reverse=True)
+    assert percentiles[0] == pytest.approx(100, abs=0.01)
+    assert percentiles[-1] < 50
 
 
 @pytest.mark.parametrize("stored", [True, False])

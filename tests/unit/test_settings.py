@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "max_image_pixels": ("3000", 3000),
     "api_token": ("secret", "secret"),
     "allow_url_queries": ("true", True),
+    "cors_origins": ("https://a.example, HTTP://b.example:8080/", ("https://a.example", "http://b.example:8080")),
     "vector_backend": ("milvus", "milvus"),
     "milvus_uri": ("http://milvus:19530", "http://milvus:19530"),
     "log_format": ("json", "json"),
@@ -40,6 +41,10 @@ BAD = [
     ("max_file_bytes", "-1"),
     ("max_image_pixels", "1e3x"),
     ("allow_url_queries", "perhaps"),
+    ("cors_origins", "a.example"),
+    ("cors_origins", "https://a.example/page"),
+    ("cors_origins", "https://*.example"),
+    ("cors_origins", "null"),
     ("vector_backend", "annoy"),
     ("log_format", "xml"),
     ("search_ttl_seconds", "0"),
@@ -152,6 +157,23 @@ def test_library_roots_are_parsed(text: str, expected: list[tuple[str, str]]) ->
 def test_two_roots_of_one_name_are_told_how_to_name_them() -> None:
     with pytest.raises(ConfigurationError, match="two folders are called 'pics'; name them: NAME=PATH"):
         Settings.load({"IMAGESEARCH_LIBRARY_ROOTS": "/a/pics:/b/pics"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" ,", ()),
+        ("*", ("*",)),
+        ("https://a.example,https://a.example/", ("https://a.example",)),
+        (
+            "http://a.example:80\nhttps://a.example:443 https://a.example:80",
+            ("http://a.example", "https://a.example", "https://a.example:80"),
+        ),
+        ("http://[::1]:8080 capacitor://localhost", ("http://[::1]:8080", "capacitor://localhost")),
+    ],
+)
+def test_origins_are_read_as_browsers_spell_them(text: str, expected: tuple[str, ...]) -> None:
+    assert Settings.load({"IMAGESEARCH_CORS_ORIGINS": text}).cors_origins == expected
 
 
 def test_the_cache_is_on_this_host_unless_it_is_set(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from common.terminal import (
     printable,
     progress_line,
     summary_line,
-    table,
+    tinted,
 )
 
 
@@ -31,14 +31,6 @@ class Terminal(io.StringIO):
 
 def job(state: Any = "running", **fields: Any) -> IndexJob:
     return IndexJob(id="7", folder="photos", state=state, started_at=datetime.now(timezone.utc), **fields)
-
-
-def test_a_table_aligns_numbers_and_never_cuts_paths() -> None:
-    rows = [(1, "0.9", "photos/a.jpg"), (10, "0.85", "photos/" + "b" * 200 + ".jpg")]
-    lines = table(("rank", "score", "path"), rows).splitlines()
-    assert lines[:2] == ["rank  score  path", "   1  0.9    photos/a.jpg"]
-    assert lines[2].startswith("  10  0.85   photos/bbb")
-    assert lines[2].endswith("b.jpg")
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
@@ -91,7 +83,7 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> Non
     progress.show(job(total=4, done=3, rate=2.0, eta_seconds=1))
     progress.close()
     assert "75%" in stream.getvalue()
-    assert "photos: 3 of 4 pictures, 2.0 a second, 1 s left" in stream.getvalue()
+    assert "3 of 4, 2.0/s, 1 s left" in stream.getvalue()
     progress.show(job("done", total=4, done=4, found=4))
     assert stream.getvalue().endswith("photos: indexed, 4 pictures: 4 new, 0 unchanged.\n")
 
@@ -113,7 +105,8 @@ def test_a_counter_is_a_bar_on_a_terminal_and_goes_away() -> None:
     counter.show(0, 0, "comparing")
     counter.show(1500, 3000, "comparing")
     counter.close()
-    assert "comparing: 1,500 of 3,000" in stream.getvalue()
+    assert "comparing" in stream.getvalue()
+    assert "1,500 of 3,000" in stream.getvalue()
     assert "50%" in stream.getvalue()
     counter.close()
 
@@ -128,3 +121,55 @@ def test_a_counter_is_a_line_now_and_then_elsewhere(monkeypatch: pytest.MonkeyPa
     counter.show(2, 10, "comparing")
     counter.close()
     assert stream.getvalue().splitlines() == ["waiting", "comparing: 2 of 10"]
+
+
+def test_a_narrow_terminal_shows_the_figures_rather_than_the_whole_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    progress = JobProgress(stream)
+    progress.show(
+        job(total=123_456, done=60_000, failed=12, rate=43.2, eta_seconds=1500).model_copy(
+            update={"folder": "photos/a very long name of a folder"}
+        )
+    )
+    progress.close()
+    assert "60,012 of 123,456, 12 failed, 43.2/s, " in stream.getvalue()
+    assert "of a folder" not in stream.getvalue()
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    progress = JobProgress(stream)
+    progress.show(job(total=4, done=3))
+    progress.close()
+    assert stream.getvalue() == "photos: 3 of 4 pictures\n"
+
+
+def test_a_download_on_a_terminal_is_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    stream = Terminal()
+    progress = DownloadProgress(stream)
+    progress(100_000_000, 500_000_000)
+    progress.close()
+    assert "100.0/500.0 MB" in stream.getvalue()
+    progress(500_000_000, 500_000_000)
+    assert stream.getvalue().endswith("Downloading the model's weights: 500 of 500 MB\n")
+
+
+@pytest.mark.parametrize(
+    ("stream", "no_color", "shown"),
+    [
+        (Terminal(), "", "\x1b[31mno\x1b[0m"),
+        (Terminal(), "1", "no"),
+        (io.StringIO(), "", "no"),
+    ],
+)
+def test_colours_are_for_terminals(
+    stream: io.StringIO, no_color: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    assert tinted("no", "red", stream) == shown

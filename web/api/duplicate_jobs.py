@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from apiflask import APIBlueprint
 
-from common.duplicates import DuplicatePage
+from common.duplicates import DuplicateJob, DuplicatePage
 from common.errors import UnknownDuplicateJob
 from web.api.inputs import DuplicateAccepted, DuplicateQuery, DuplicateRequest, is_id
 from web.documented import responses
-from web.security import guard_changes
+from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
+from web.security import guard_changes, require_object
 from web.services import services
 
 blueprint = APIBlueprint("duplicate_jobs", __name__, tag="Duplicates")
@@ -16,6 +19,7 @@ blueprint.before_request(guard_changes)
 
 
 @blueprint.post("/duplicate-jobs")
+@blueprint.input(IdempotencyHeader, location="headers")
 @blueprint.input(DuplicateRequest)
 @blueprint.output(DuplicateAccepted, status_code=202, description="Taken; the job's state is at `url`.")
 @blueprint.doc(
@@ -24,20 +28,34 @@ blueprint.before_request(guard_changes)
         {
             400: "The body is no JSON.",
             401: "The token is missing or wrong.",
+            409: STILL_HANDLED,
             415: "Not JSON.",
-            422: "A value cannot be used.",
+            422: f"A value cannot be used. {REFUSED_KEY}",
             503: "Redis is away.",
         }
     ),
 )
+@idempotent
 def create_duplicate_job(json_data: DuplicateRequest) -> tuple[DuplicateAccepted, int, dict[str, str]]:
     """Look for near-duplicates
 
     In the whole collection or in a folder. A maintenance worker does it; it takes minutes for a large collection.
     """
+    require_object()
     job = services().client.submit_duplicate_job(json_data.min_score, json_data.folder)
     accepted = DuplicateAccepted(id=job.id, state=job.state, url=f"/api/v1/duplicate-jobs/{job.id}")
     return accepted, 202, {"Location": accepted.url}
+
+
+@blueprint.get("/duplicate-jobs")
+@blueprint.output(cast(Any, list[DuplicateJob]))
+@blueprint.doc(responses=responses({503: "Redis is away."}))
+def list_duplicate_jobs() -> list[DuplicateJob]:
+    """The latest searches for near-duplicates, newest first
+
+    Those whose groups are kept.
+    """
+    return services().client.duplicate_jobs()
 
 
 @blueprint.get("/duplicate-jobs/<job_id>")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path, PurePosixPath
 
-from apiflask import APIBlueprint, HTTPError
+from apiflask import APIBlueprint
 from flask import Response, request, send_file
 
 from common.errors import OutsideLibrary, UnknownImage
 from common.library import Location
 from common.messages import ImageInfo, ImagePage
 from common.store import CatalogEntry, FeatureStore
+from web.api.cursors import decode_cursor, encode_cursor
 from web.api.inputs import PageQuery
 from web.collection import image_info
 from web.documented import BINARY, responses
@@ -31,6 +30,7 @@ MEDIA_TYPES = {
 }
 # fmt: on
 _NO_IMAGE = {404: "No such image."}
+_NOT_CHANGED = "The client has it already: `If-None-Match` is the ETag of an earlier answer."
 
 
 @blueprint.get("/images")
@@ -40,19 +40,21 @@ _NO_IMAGE = {404: "No such image."}
 def list_images(query_data: PageQuery) -> ImagePage:
     """Indexed images, page by page
 
-    In the order of their paths. Pass `next_cursor` as `cursor` to get the next page.
+    In the order of their paths: all below a folder, or with `direct` those directly in it. Pass `next_cursor` as
+    `cursor` to get the next page.
     """
     current = services()
     folder = current.client.library.locate(query_data.folder).public if query_data.folder else None
-    after = _decode_cursor(query_data.cursor)
+    after = decode_cursor(query_data.cursor)
     store = current.collection.store()
     if store is None:
         return ImagePage(images=[])
-    entries = list(store.catalog.below(folder, after, query_data.limit + 1))
+    list_entries = _direct_entries if query_data.direct else _entries
+    entries = list_entries(store, folder, after, query_data.limit + 1)
     page = entries[: query_data.limit]
     more = len(entries) > len(page)
     return ImagePage(
-        images=[image_info(entry) for entry in page], next_cursor=_encode_cursor(page[-1].path) if more else None
+        images=[image_info(entry) for entry in page], next_cursor=encode_cursor(page[-1].path) if more else None
     )
 
 
@@ -66,7 +68,13 @@ def get_image(image_id: str) -> ImageInfo:
 
 @blueprint.get("/images/<image_id>/thumbnail")
 @blueprint.doc(
-    responses=responses({200: {"description": "The thumbnail.", "content": {"image/jpeg": BINARY}}, **_NO_IMAGE})
+    responses=responses(
+        {
+            200: {"description": "The thumbnail.", "content": {"image/jpeg": BINARY}},
+            304: _NOT_CHANGED,
+            **_NO_IMAGE,
+        }
+    )
 )
 def get_thumbnail(image_id: str) -> Response:
     """Thumbnail of an image"""
@@ -90,6 +98,7 @@ def get_thumbnail(image_id: str) -> Response:
                 "description": "The part of the file that the Range header asks for.",
                 "content": {"image/*": BINARY},
             },
+            304: _NOT_CHANGED,
             404: "No such image, or its file is gone.",
             416: "The range is outside the file.",
         }
@@ -112,6 +121,17 @@ def get_original(image_id: str) -> Response:
     return response
 
 
+def _entries(store: FeatureStore, folder: str | None, after: str, limit: int) -> list[CatalogEntry]:
+    return list(store.catalog.below(folder, after, limit))
+
+
+def _direct_entries(store: FeatureStore, folder: str | None, after: str, limit: int) -> list[CatalogEntry]:
+    if folder is None:
+        return []  # above the roots there are no images
+    found = (store.catalog.by_path(path) for path in store.folders.direct(folder, after, limit))
+    return [entry for entry in found if entry is not None]  # one may have gone since
+
+
 def _find(image_id: str) -> tuple[FeatureStore, CatalogEntry]:
     store = services().collection.store()
     if store is None:
@@ -129,17 +149,3 @@ def _readable_file(entry: CatalogEntry) -> Path:
     except (OutsideLibrary, OSError):
         pass
     raise OriginalMissing(entry.path)
-
-
-def _encode_cursor(path: str) -> str:
-    return base64.urlsafe_b64encode(path.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str | None) -> str:
-    if not cursor:
-        return ""
-    try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        detail = {"query": {"cursor": ["Not a cursor of this API: pass next_cursor of the page before."]}}
-        raise HTTPError(422, "Validation error", detail=detail) from None

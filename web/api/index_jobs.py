@@ -13,6 +13,7 @@ from common.errors import UnknownJob
 from common.messages import FileError, IndexJob
 from web.api.inputs import ErrorsQuery, IndexRequest, JobAccepted, is_id
 from web.documented import responses
+from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
 from web.security import guard_changes
 from web.services import services
 
@@ -25,12 +26,21 @@ _CONTROL = {**_NO_JOB, 409: "The job's state does not allow it.", **_NOT_ALLOWED
 
 
 @blueprint.post("/index-jobs")
+@blueprint.input(IdempotencyHeader, location="headers")
 @blueprint.input(IndexRequest)
 @blueprint.output(JobAccepted, status_code=202, description="Taken; the job's state is at `url`.")
 @blueprint.doc(
     security="token",
-    responses=responses({400: "The body is no JSON.", 422: "No folder that can be indexed.", **_NOT_ALLOWED}),
+    responses=responses(
+        {
+            400: "The body is no JSON.",
+            409: STILL_HANDLED,
+            422: f"No folder that can be indexed. {REFUSED_KEY}",
+            **_NOT_ALLOWED,
+        }
+    ),
 )
+@idempotent
 def create_job(json_data: IndexRequest) -> tuple[JobAccepted, int, dict[str, str]]:
     """Index a folder
 
@@ -113,8 +123,13 @@ def cancel_job(job_id: str) -> IndexJob:
 
 
 @blueprint.post("/index-jobs/<job_id>/retry")
+@blueprint.input(IdempotencyHeader, location="headers")
 @blueprint.output(JobAccepted, status_code=202, description="Taken; the new job's state is at `url`.")
-@blueprint.doc(security="token", responses=responses({**_NO_JOB, 409: "No file of it failed.", **_NOT_ALLOWED}))
+@blueprint.doc(
+    security="token",
+    responses=responses({**_NO_JOB, 409: f"No file of it failed. {STILL_HANDLED}", 422: REFUSED_KEY, **_NOT_ALLOWED}),
+)
+@idempotent
 def retry_job(job_id: str) -> tuple[JobAccepted, int, dict[str, str]]:
     """Try the failed files of a job again
 

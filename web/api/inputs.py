@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from common.duplicates import DEFAULT_MIN_SCORE, LEAST_MIN_SCORE, DuplicateState
 from common.messages import DEFAULT_K, MAX_K, MAX_QUERY_IMAGES, Crop, JobState, Message, SearchState, Weight
+from web.addresses import MAX_URL_LENGTH
 
 MAX_WAIT_SECONDS = 30
 MAX_PAGE = 1000
@@ -65,7 +66,12 @@ class SearchRequest(_Body):
         description="next_cursor of a search: the results after its last one. All other options but `k` stay as they "
         "were, and `k` too if it is not given",
     )
-    url: str | None = Field(None, description="search for a picture at an address, where the server allows it")
+    url: str | None = Field(
+        None,
+        max_length=MAX_URL_LENGTH,
+        description="search for the picture at this http or https address of the public internet, which the server "
+        "fetches; only where it is set to allow that",
+    )
     k: int = Field(DEFAULT_K, ge=1, le=MAX_K, description="number of results")
     folder: str | None = Field(None, description="only pictures below this folder, such as photos/2024")
     min_score: float | None = Field(None, ge=-1, le=1, description="only results with at least this score")
@@ -148,6 +154,7 @@ class PageQuery(BaseModel):
     """Which page of the images."""
 
     folder: str | None = Field(None, description="only images below this folder")
+    direct: bool = Field(False, description="only those directly in the folder, none of the folders in it")
     cursor: str | None = Field(None, description="next_cursor of the page before")
     limit: int = Field(DEFAULT_PAGE, ge=1, le=MAX_PAGE, description="images on the page")
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from apiflask import APIBlueprint, HTTPError
-from flask import request
+from flask import Response, request
 from pydantic import ValidationError
 
-from common.errors import InvalidCursor, UnknownImage, UnknownSearch
+from common.errors import InvalidCursor, UnknownImage, UnknownPicture, UnknownSearch
 from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchResult
 from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery, is_id
-from web.documented import responses
+from web.documented import BINARY, responses
 from web.services import Services, services
 
 blueprint = APIBlueprint("searches", __name__, tag="Searches")
@@ -34,7 +34,7 @@ MAX_QUEUED = 200
             415: "Not a picture in a supported format, or a body of another kind.",
             422: "A value cannot be used, or the picture is damaged.",
             429: "Too many searches wait already.",
-            503: "Redis is away.",
+            503: "Redis is away, or too many pictures are being fetched from their addresses.",
         }
     )
 )
@@ -60,6 +60,8 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
     if waiting >= MAX_QUEUED:
         message = f"{waiting} searches wait already. Try again shortly; more query workers answer more searches."
         raise HTTPError(429, message, headers={"Retry-After": "2"})
+    if options.url is not None:
+        uploads = [_fetched(current, options.url)]
     result = _submit(current, options, uploads, began)
     accepted = SearchAccepted(id=result.id, state=result.state, url=f"/api/v1/searches/{result.id}")
     return accepted, 202, {"Location": accepted.url}
@@ -74,13 +76,40 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
 def get_search(search_id: str, query_data: WaitQuery) -> SearchResult:
     """Result of a search
 
-    With `wait` the answer comes as soon as the search has ended, and after that many seconds at the latest.
+    With `wait` the answer comes as soon as the search has ended, and after that many seconds at the latest. In every
+    state `query` says what was searched for. `percentile` is the score as a calibrated figure: it can be compared from
+    query to query and from model to model.
     """
     if not is_id(search_id):
         raise UnknownSearch
     current = services()
     with current.waiting(query_data.wait) as seconds:
         return current.client.search(search_id, seconds)
+
+
+@blueprint.get("/searches/<search_id>/pictures/<int:number>")
+@blueprint.doc(
+    responses=responses(
+        {
+            200: {"description": "The preview.", "content": {"image/jpeg": BINARY}},
+            404: "Not made yet, never made, or expired.",
+            503: "Redis is away.",
+        }
+    )
+)
+def get_query_picture(search_id: str, number: int) -> Response:
+    """Preview of an uploaded picture that was searched for
+
+    The whole upright picture, at most 1024 pixels on the longer side, as a JPEG; uploads are counted from 0. It is made
+    a moment after the result and expires with it. `picture_url` in the `query` of a result names it.
+    """
+    if not is_id(search_id):
+        raise UnknownPicture
+    response = Response(services().client.query_picture(search_id, number), mimetype="image/jpeg")
+    response.add_etag()
+    response.headers["Cache-Control"] = "private, max-age=3600, immutable"
+    response.make_conditional(request)
+    return response
 
 
 def _read_request() -> tuple[SearchRequest, list[bytes]]:
@@ -123,10 +152,8 @@ def _check_source(options: SearchRequest, uploads: list[bytes]) -> None:
 
 def _check_pictures(current: Services, options: SearchRequest, uploads: list[bytes]) -> None:
     """All pictures must be such that a worker can use them."""
-    if options.url is not None:
-        if not current.settings.allow_url_queries:
-            raise _invalid("url", "Searching by address is not enabled on this server (IMAGESEARCH_ALLOW_URL_QUERIES).")
-        raise _invalid("url", "Searching by address is not available in this version: upload the picture instead.")
+    if options.url is not None and not current.settings.allow_url_queries:
+        raise _invalid("url", "Searching by address is not enabled on this server (IMAGESEARCH_ALLOW_URL_QUERIES).")
     for upload in uploads:
         current.decoder.check(upload)
     stored = [image.image_id for image in options.images]
@@ -137,6 +164,13 @@ def _check_pictures(current: Services, options: SearchRequest, uploads: list[byt
         if store is None:
             raise UnknownImage(image_id)
         store.entry(image_id)
+
+
+def _fetched(current: Services, url: str) -> bytes:
+    """The picture at an address; from here on it is like an uploaded one."""
+    picture = current.fetcher.fetch(url)
+    current.decoder.check(picture)
+    return picture
 
 
 def _submit(current: Services, options: SearchRequest, uploads: list[bytes], began: float) -> SearchResult:

@@ -18,6 +18,10 @@ export function setToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
+export function storedToken() {
+  return sessionStorage.getItem(TOKEN) ?? "";
+}
+
 async function call(path, options = {}) {
   let response;
   try {

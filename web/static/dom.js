@@ -1,5 +1,7 @@
 // Small helpers for the page. Texts are always set as text, never as HTML.
 
+import { t } from "./texts.js";
+
 export const find = (selector, root = document) => root.querySelector(selector);
 
 export const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -29,13 +31,27 @@ export function setText(root, field, text) {
 }
 
 export function duration(seconds) {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 60) return t("common.seconds", { value: Math.max(1, Math.round(seconds)) });
   const minutes = Math.round(seconds / 60);
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 60) return t("common.minutes", { value: minutes });
+  return t("common.hours", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
 }
 
-// Calls `tick` again and again while the page is visible; it returns the milliseconds until the next call.
+const MOMENT = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+
+// Shows a moment in the reader's time zone.
+export function setMoment(node, moment) {
+  node.dateTime = moment;
+  node.textContent = MOMENT.format(new Date(moment));
+}
+
+// The same for those that the server sent.
+export function localTimes(root = document) {
+  for (const node of findAll("time", root)) if (node.dateTime) setMoment(node, node.dateTime);
+}
+
+// Calls `tick` again and again while the page is visible; it returns the milliseconds until the next call, or null:
+// then it rests until the function that is returned here is called.
 export function poll(tick) {
   let timer = null;
   let running = false;
@@ -48,7 +64,7 @@ export function poll(tick) {
     const pause = await tick();
     running = false;
     if (again) run();
-    else if (!document.hidden) timer = setTimeout(run, pause);
+    else if (pause !== null && !document.hidden) timer = setTimeout(run, pause);
   }
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : run()));
   run();

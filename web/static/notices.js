@@ -1,43 +1,35 @@
-// Shows what the person has to know of the system: the notices that both pages share.
+// Shows what the person has to know of the system, on every page that has live news.
 
-import { get } from "./api.js";
-import { findAll, number, setText } from "./dom.js";
+import { findAll, setText } from "./dom.js";
+import { onProblem, onStatus } from "./live.js";
+import { t } from "./texts.js";
 
 export function showNotice(name, shown, text) {
-  for (const notice of findAll(`[data-notice="${name}"]`)) {
-    notice.hidden = !shown;
-    const target = notice.querySelector("[data-text]");
-    if (target && text !== undefined) target.textContent = text;
-  }
+  for (const notice of findAll(`[data-notice="${name}"]`)) show(notice, shown, text);
 }
 
-// Why no search can be answered now: "", "missing", or what the worker waits for.
-export function workerProblem(status) {
-  const workers = status.workers.filter((worker) => worker.queues.includes("query"));
+// Why nothing of a queue is done now: "", "missing", or what its worker waits for.
+export function workerProblem(status, queue = "query") {
+  const workers = status.workers.filter((worker) => worker.queues.includes(queue));
   if (workers.some((worker) => worker.state === "idle" || worker.state === "busy")) return "";
   if (!workers.length) return "missing";
-  return workers[0].detail || "It is loading the model.";
+  return workers[0].detail || t("common.loading");
 }
 
-function showStatus(status) {
-  const problem = workerProblem(status);
-  showNotice("offline", false);
+function show(notice, shown, text) {
+  notice.hidden = !shown;
+  const target = notice.querySelector("[data-text]");
+  if (target && text !== undefined) target.textContent = text;
+}
+
+onStatus((status) => {
   showNotice("untrained", status.trained === false);
   showNotice("empty", status.images === 0);
-  showNotice("worker-missing", problem === "missing");
-  showNotice("worker-waiting", problem !== "" && problem !== "missing", problem);
-  setText(document, "images", number(status.images));
-  setText(document, "images-noun", status.images === 1 ? "picture" : "pictures");
-}
-
-// Fetches the status and shows it. Gives null, after saying so, where it cannot be had.
-export async function refreshStatus() {
-  try {
-    const status = await get("/status");
-    showStatus(status);
-    return status;
-  } catch (error) {
-    showNotice("offline", true, error.unreachable ? "The server does not answer. Is it still running?" : error.message);
-    return null;
+  for (const notice of findAll("[data-queue]")) {
+    const problem = workerProblem(status, notice.dataset.queue);
+    if (notice.dataset.notice === "worker-missing") show(notice, problem === "missing");
+    else show(notice, problem !== "" && problem !== "missing", problem);
   }
-}
+  setText(document, "images", status.images.toLocaleString("en"));
+});
+onProblem((text) => showNotice("offline", text !== null, text ?? ""));

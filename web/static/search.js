@@ -1,203 +1,252 @@
-// The search page: a picture goes in, results come out, and the address says which search is shown.
+// The search page: pictures go in, results come out, and the address says which search is shown.
 
-import { ApiError, get, postForm, postJson } from "./api.js";
-import { element, fileName, find, poll, sleep } from "./dom.js";
-import { refreshStatus, workerProblem } from "./notices.js";
-import { setUpPicker, smallCopy } from "./picker.js";
-import { clearResults, setNote, showMessage, showPending, showResults } from "./results.js";
-import { closeViewer, openViewer, setUpViewer } from "./viewer.js";
-
-const LONGEST_WAIT_MS = 120_000;
-const HINT_AFTER_MS = 1500;
+import { ApiError, get } from "./api.js";
+import { element, fileName, find, setText } from "./dom.js";
+import { Grid, sentItems } from "./gallery/grid.js";
+import { closeViewer } from "./gallery/viewer.js";
+import { onStatus } from "./live.js";
+import "./notices.js";
+import { FolderFilter } from "./search/folders.js";
+import { Panel } from "./search/panel.js";
+import { setUpPicker } from "./search/picker.js";
+import {
+  MOST_PICTURES, UNWANTED, WANTED, fromAddress, fromFile, fromImage, fromResult, isWanted, queryOf, withImage,
+  withWeight, without,
+} from "./search/query.js";
+import { hasEnded, nextPage, problemOf, submit, waitFor } from "./search/request.js";
+import { Results } from "./search/results.js";
+import { say } from "./search/toast.js";
+import { explainWait } from "./search/waiting.js";
+import { t } from "./texts.js";
 
 const main = find("#main");
-const options = find(".options");
-const finished = new Map(); // results of this page's searches, for going back
+const visited = new Map(); // the searches of this page by their ids, for going back: { query, entry }
 
-let query = null; // what the options search again for: {file} or {hit}
-let current = null; // the search being followed: an AbortController
+let query = null; // what is searched for now
+let following = null; // the search being followed: an AbortController
+let unreachable = false; // whether the last search failed because the server was away
 
-// --- the query's picture ----------------------------------------------------------------------------------
+// --- searching -----------------------------------------------------------------------------------------------------
 
-function setView(view) {
-  main.dataset.view = view;
-}
-
-function showPreview(preview) {
-  const image = find(".preview img");
-  const frame = find(".preview-empty");
-  if (image.src.startsWith("blob:")) URL.revokeObjectURL(image.src);
-  find(".preview").hidden = preview === null;
-  image.hidden = !preview?.src;
-  frame.hidden = Boolean(preview?.src);
-  image.onerror = () => {
-    image.hidden = true;
-    frame.hidden = false;
-  };
-  if (preview?.src) image.src = preview.src;
-  else image.removeAttribute("src");
-  find(".preview figcaption").textContent = preview?.name ?? "";
-  document.title = preview?.name ? `${preview.name} – Imagesearch` : "Imagesearch";
-}
-
-// --- searching --------------------------------------------------------------------------------------------
-
-function searchFile(file) {
-  query = { file };
+// Searches for a query; `instead`: the address takes the place of the one before.
+async function search(next, { instead = false } = {}) {
+  query = next;
   closeViewer();
   setView("results");
-  showPreview({ src: URL.createObjectURL(file), name: file.name });
-  const limit = Number(main.dataset.maxUploadBytes);
-  if (file.size > limit) {
-    current?.abort();
-    const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-    showMessage("The picture is too large", `It has ${mebibytes(file.size)}; this server takes up to ${mebibytes(limit)}.`);
-    return;
-  }
-  run(async () => {
-    const form = new FormData();
-    form.append("image", file);
-    for (const [name, value] of new FormData(options)) if (value) form.append(name, value);
-    const accepted = await postForm("/searches", form);
-    return { accepted, preview: { src: await smallCopy(file), name: file.name } };
-  });
-}
-
-function searchSimilar(hit) {
-  query = { hit };
-  const preview = { src: hit.thumbnail_url, name: fileName(hit.path) };
-  setView("results");
-  showPreview(preview);
-  window.scrollTo({ top: 0 });
-  run(async () => {
-    const { folder, k } = Object.fromEntries(new FormData(options));
-    const accepted = await postJson("/searches", { image_id: hit.image_id, k: Number(k), ...(folder && { folder }) });
-    return { accepted, preview };
-  });
-}
-
-function searchAgain() {
-  if (query?.file) searchFile(query.file);
-  else if (query?.hit) searchSimilar(query.hit);
-}
-
-async function run(submit) {
+  panel.show(query);
+  folders.show(query.folder);
   const mine = startFollowing();
-  showPending(Number(options.k.value));
+  const problem = problemOf(query, Number(main.dataset.maxUploadBytes));
+  if (problem) return results.showMessage(problem.title, problem.text);
+  results.showPending();
   try {
-    const { accepted, preview } = await submit();
+    const { id } = await submit(query);
     if (mine.signal.aborted) return;
-    history.pushState({ preview }, "", `/search/${accepted.id}`);
-    await follow(accepted.id, mine);
+    visited.set(id, { query: next });
+    // Uploads have no names on the server.
+    const names = next.pictures.map(({ name }) => name);
+    history[instead ? "replaceState" : "pushState"]({ names }, "", `/search/${id}`);
+    await follow(id, mine);
   } catch (error) {
     if (!mine.signal.aborted) showFailure(error);
   }
 }
 
 function startFollowing() {
-  current?.abort();
-  current = new AbortController();
-  return current;
+  following?.abort();
+  following = new AbortController();
+  unreachable = false;
+  return following;
 }
 
 async function follow(id, mine) {
-  const hint = setTimeout(() => explainWait(mine), HINT_AFTER_MS);
+  const stop = explainWait((text) => !mine.signal.aborted && results.isPending && results.setNote(text));
   try {
     const result = await waitFor(id, mine.signal);
-    if (mine.signal.aborted) return;
-    if (result.state === "failed") showFailure(new ApiError(200, "The search failed", result.error ?? ""));
-    else showOutcome(id, result);
+    if (!mine.signal.aborted) showOutcome(id, result);
   } finally {
-    clearTimeout(hint);
+    stop();
   }
 }
 
-async function waitFor(id, signal) {
-  const deadline = Date.now() + LONGEST_WAIT_MS;
-  let failures = 0;
-  while (Date.now() < deadline) {
-    try {
-      const result = await get(`/searches/${encodeURIComponent(id)}?wait=10`, signal);
-      if (result.state === "done" || result.state === "failed") return result;
-      failures = 0;
-    } catch (error) {
-      failures += 1;
-      if (!error.unreachable || failures > 3) throw error;
-      await sleep(500 * failures);
-    }
-  }
-  throw new ApiError(200, "No answer came", "The search took too long. Is a query worker running?");
+function showOutcome(id, result, adopt = false) {
+  const known = visited.get(id) ?? {};
+  visited.set(id, known);
+  if (result.query) keepPictures(result);
+  query ??= known.query ?? queryFrom(result);
+  known.query = query;
+  panel.show(query);
+  folders.show(query?.folder ?? null);
+  if (result.state === "failed") showFailure(new ApiError(200, t("search.failed"), result.error ?? ""));
+  else if (result.results.length) {
+    known.entry = { result, hits: result.results, cursor: result.next_cursor };
+    results[adopt ? "adopt" : "show"](known.entry, cutoffOfAddress());
+  } else showNothing(result);
 }
 
-async function explainWait(mine) {
-  const status = await refreshStatus();
-  if (mine.signal.aborted || !find("#grid").classList.contains("pending") || !status) return;
-  const problem = workerProblem(status);
-  if (problem === "missing") setNote("Waiting for a query worker. Start one with: imagesearch worker --queues query");
-  else if (problem) setNote(`Waiting for the query worker. ${problem}`);
-  else if (status.queues.query > 1) setNote(`${status.queues.query} searches are before this one.`);
-}
-
-// --- outcomes ---------------------------------------------------------------------------------------------
-
-function showOutcome(id, result) {
-  finished.set(id, result);
-  if (result.results.length) showResults(result, (index) => openViewer(result.results, index));
-  else if (result.indexed === 0) showMessage("No pictures are indexed yet", "Index a folder first; then search again.", { actions: [link("Open Folders", "/folders")] });
-  else showMessage("No similar picture was found", "Try another folder, or all of them.");
-}
-
-function showFailure(error) {
-  if (error.status === 404 && !query) {
-    showMessage("This search has expired", "Results are kept for a while only. Search again with the picture.", {
-      actions: [link("New search", "/")],
-    });
+function showNothing(result) {
+  if (result.indexed === 0) {
+    results.showMessage(t("common.empty"), t("search.index_first"), [link(t("common.empty_index_link"), "/folders")]);
     return;
   }
-  const again = element("button", { type: "button", className: "button", textContent: "Try again", onclick: retry });
-  showMessage(error.title ?? "Something went wrong", error.message, { actions: [again] });
+  const everywhere = button(t("search.all_folders"), () => search({ ...query, folder: null }));
+  results.showMessage(t("search.nothing_found"), t("search.nothing_found_help"), query?.folder ? [everywhere] : []);
 }
 
-function retry() {
-  if (query) searchAgain();
-  else openAddress();
+// A query as the server kept it.
+function queryFrom(result) {
+  if (!result.query?.images.length) return null;
+  const found = new Map(result.results.map((hit) => [hit.image_id, fileName(hit.path)]));
+  const names = result.query.images.map(({ image_id: id }, position) => history.state?.names?.[position] ?? found.get(id));
+  return fromResult(result.query, names);
 }
 
-function link(text, href) {
-  return element("a", { className: "button primary", textContent: text, href });
+// What the server fetched from another site is shown, and searched for again, as it was kept.
+function keepPictures(result) {
+  if (query?.pictures.length !== 1 || !query.pictures[0].address) return;
+  const [{ picture_url: keptUrl }] = result.query.images;
+  if (keptUrl) query = { ...query, pictures: [{ ...query.pictures[0], address: undefined, keptUrl, src: keptUrl }] };
 }
 
-// --- the address ------------------------------------------------------------------------------------------
+// --- failures ------------------------------------------------------------------------------------------------------
+
+function showFailure(error) {
+  if (error.status === 404 && !query) return showExpired();
+  unreachable = error.unreachable === true;
+  const again = () => (query ? search(query) : openAddress());
+  results.showMessage(error.title ?? t("common.failed"), error.message, [button(t("common.try_again"), again)]);
+}
+
+function showExpired() {
+  results.showMessage(t("search.expired"), t("search.expired_help"), [link(t("search.new"), "/")]);
+}
+
+const link = (text, href) => element("a", { className: "button primary", textContent: text, href });
+
+const button = (text, onclick) => element("button", { type: "button", className: "button", textContent: text, onclick });
+
+// --- changing what is searched for ---------------------------------------------------------------------------------
+
+// Before the first search, the folder that the address names: `/?folder=…`.
+const folderNow = () => (query ? query.folder : new URLSearchParams(location.search).get("folder"));
+
+function searchFiles(files) {
+  if (files.length > MOST_PICTURES) say(t("search.too_many", { count: MOST_PICTURES }));
+  search(queryOf(files.slice(0, MOST_PICTURES).map(fromFile), folderNow()));
+}
+
+// `item` may be known by its id only.
+async function searchImage(item, how) {
+  window.scrollTo({ top: 0 });
+  if (item.thumbnail_url) return search(queryOf([fromImage(item)], folderNow()), how);
+  const mine = startFollowing();
+  setView("results");
+  try {
+    const known = await get(`/images/${encodeURIComponent(item.image_id)}`, mine.signal);
+    if (!mine.signal.aborted) await searchImage(known, how);
+  } catch (error) {
+    if (!mine.signal.aborted) results.showMessage(error.title, error.message, [link(t("search.new"), "/")]);
+  }
+}
+
+async function addImage(item, sign) {
+  const next = await withImage(query, item, sign > 0 ? WANTED : UNWANTED);
+  if (next.pictures.length > MOST_PICTURES) return say(t("search.too_many", { count: MOST_PICTURES }));
+  if (change(next)) window.scrollTo({ top: 0 });
+}
+
+// Searches for a changed query, unless nothing would be left to look for.
+function change(next) {
+  if (!next.pictures.some(isWanted)) {
+    say(t("search.nothing_wanted_help"));
+    return false;
+  }
+  search(next);
+  return true;
+}
+
+const flipped = (picture) => withWeight(query, picture, isWanted(picture) ? UNWANTED : WANTED);
+
+// --- the address ---------------------------------------------------------------------------------------------------
+
+function setView(view) {
+  main.dataset.view = view;
+}
+
+const cutoffOfAddress = () => Number(new URLSearchParams(location.hash.slice(1)).get("min")) || 0;
+
+function showCutoff(score) {
+  history.replaceState(history.state, "", score > 0 ? `#min=${score}` : location.pathname);
+}
 
 function openAddress() {
   const [, id] = location.pathname.match(/^\/search\/(.+)$/) ?? [];
+  const image = new URLSearchParams(location.search).get("image");
   closeViewer();
-  query = null;
+  panel.shrink();
   const mine = startFollowing();
-  showPreview(id ? (history.state?.preview ?? null) : null);
-  setView(id ? "results" : "home");
-  clearResults();
-  if (!id) return;
-  const known = finished.get(id);
-  if (known) {
-    showOutcome(id, known);
-    return;
+  const known = visited.get(id);
+  query = known?.query ?? null;
+  panel.show(query);
+  folders.show(query?.folder ?? null);
+  setView(id || image ? "results" : "home");
+  if (known?.entry) results.show(known.entry, cutoffOfAddress());
+  else if (id) followAddress(decodeURIComponent(id), mine);
+  else {
+    results.clear();
+    if (image) searchImage({ image_id: image }, { instead: true });
   }
-  showPending(12);
-  follow(decodeURIComponent(id), mine).catch((error) => mine.signal.aborted || showFailure(error));
 }
 
-setUpPicker(searchFile, (title, text) => {
-  startFollowing();
-  setView("results");
-  showMessage(title, text);
+function followAddress(id, mine) {
+  if (main.dataset.expired === id) return showExpired();
+  const sent = takeSent(id);
+  if (sent && hasEnded(sent)) return showOutcome(id, sent, true);
+  results.clear();
+  results.showPending();
+  if (sent) panel.show((query = queryFrom(sent)));
+  return follow(id, mine).catch((error) => mine.signal.aborted || showFailure(error));
+}
+
+// The result that came with the page; once.
+function takeSent(id) {
+  const block = find("#result");
+  block?.remove();
+  const sent = block ? JSON.parse(block.textContent) : null;
+  return sent?.id === id ? sent : null;
+}
+
+// --- pictures to start from ------------------------------------------------------------------------------------------
+
+function setUpSamples() {
+  const list = find("#samples");
+  if (!list) return;
+  const grid = new Grid(list, { onOpen: (index) => searchImage(grid.items[index]), wholeRows: true });
+  grid.append(sentItems(list));
+}
+
+// --- all together --------------------------------------------------------------------------------------------------
+
+const panel = new Panel(find(".asked"), {
+  onCrop: (crop) => search({ ...query, crop }),
+  onSign: (picture) => change(flipped(picture)),
+  onRemove: (picture) => change(without(query, picture)),
 });
-setUpViewer(searchSimilar);
-options.addEventListener("change", searchAgain);
-options.addEventListener("submit", (event) => event.preventDefault());
+const folders = new FolderFilter(find(".folder-filter"), (folder) => search({ ...query, folder }));
+const results = new Results({ onSimilar: searchImage, onAdd: addImage, loadPage: nextPage, onCutoff: showCutoff });
+
+setUpPicker(
+  {
+    onFiles: searchFiles,
+    onImage: searchImage,
+    onAddress: (address) => search(queryOf([fromAddress(address)], folderNow())),
+    // A slip does not take away what is on the page.
+    onProblem: (title, text) => (results.isInUse ? say(`${title}. ${text}`) : results.showMessage(title, text)),
+  },
+  main.dataset.urlQueries === "true",
+);
 window.addEventListener("popstate", openAddress);
+window.addEventListener("online", () => unreachable && query && search(query));
+onStatus((status) => setText(document, "images-noun", t("search.noun", { count: status.images })));
+setUpSamples();
 openAddress();
-poll(async () => {
-  await refreshStatus();
-  return 5000;
-});

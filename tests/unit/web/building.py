@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
@@ -12,16 +13,18 @@ import numpy as np
 import redis
 from PIL import Image
 
-from common.images import make_thumbnail
+from common.errors import ImageRejected
+from common.images import ImageDecoder, make_thumbnail
 from common.messages import SearchHit, SearchResult, WorkerInfo
 from common.models import ModelSpec, publish_model
 from common.redis_client import key
-from common.searches import SearchBoard
+from common.searches import QueryFeature, SearchBoard
 from common.settings import Settings
 from common.store import CatalogEntry, FeatureStore, ImageRecord, open_store
 from tests.fakes import FAKE_SPEC
 
 SPEC = FAKE_SPEC.model_copy(update={"architecture": "tiny", "layer": "fc1"})
+LEAST_FOR_PERCENTILES = 10
 
 
 def picture_bytes(color: str = "teal", size: tuple[int, int] = (48, 32), image_format: str = "JPEG") -> bytes:
@@ -63,9 +66,10 @@ def search_board(settings: Settings) -> SearchBoard:
     return SearchBoard(client, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds)
 
 
-def hits(store: FeatureStore, limit: int, folder: str | None = None) -> list[SearchHit]:
-    """The first images of the store as if they were the most similar ones."""
-    entries = store.catalog.below(folder, limit=limit)
+def hits(store: FeatureStore, limit: int, folder: str | None = None, after_rank: int = 0) -> list[SearchHit]:
+    """The first images of the store as if they were the most similar ones; those behind a rank."""
+    entries = list(store.catalog.below(folder, limit=after_rank + limit))[after_rank:]
+    calibrated = len(store) >= LEAST_FOR_PERCENTILES
     return [
         SearchHit(
             rank=rank,
@@ -75,19 +79,26 @@ def hits(store: FeatureStore, limit: int, folder: str | None = None) -> list[Sea
             height=entry.record.height,
             score=max(-1.0, 1 - 0.013 * (rank - 1)),
             distance=float(np.sqrt(0.026 * (rank - 1))),
+            percentile=max(0.0, round(100 - 0.37 * (rank - 1), 4)) if calibrated else None,
+            content_hash=entry.record.content_hash.hex(),
         )
-        for rank, entry in enumerate(entries, 1)
+        for rank, entry in enumerate(entries, after_rank + 1)
     ]
 
 
 def answer_search(settings: Settings, search_id: str, *, error: str | None = None) -> SearchResult:
-    """Plays the query worker for one search."""
+    """Plays the query worker for one search, its next pages and the previews of its pictures included."""
     board = search_board(settings)
     taken = board.take(search_id)
     assert taken is not None, "nobody else answers searches"
     record = taken.record
     store = open_store(settings)
     store.refresh()
+    query = record.query
+    before = 0 if query.after is None else query.after.rank
+    found = [] if error else hits(store, query.k + 1, query.folder, before)
+    found = [hit for hit in found if query.min_score is None or hit.score >= query.min_score]
+    has_next = len(found) > query.k
     result = SearchResult(
         id=search_id,
         state="failed" if error else "done",
@@ -95,11 +106,23 @@ def answer_search(settings: Settings, search_id: str, *, error: str | None = Non
         trained=store.spec.trained,
         took_ms={"total": 41.5, "embed": 30.0},
         indexed=len(store),
-        results=[] if error else hits(store, record.query.k, record.query.folder),
+        results=found[: query.k],
+        next_cursor=search_id if has_next else None,
         error=error,
     )
-    board.finish(record, result)
+    feature = QueryFeature(store.spec.fingerprint, b"") if has_next and query.after is None else None
+    board.finish(record, result, feature)
+    if error is None:
+        keep_previews(settings, search_id, taken.uploads or ())
     return result
+
+
+def keep_previews(settings: Settings, search_id: str, uploads: Iterable[bytes]) -> None:
+    """Makes the previews of the uploads of a search, as the query worker does after it."""
+    decoder, board = ImageDecoder.for_uploads(settings), search_board(settings)
+    for number, upload in enumerate(uploads):
+        with suppress(ImageRejected):
+            board.pictures.keep(search_id, number, decoder.preview(upload))
 
 
 def report_worker(settings: Settings, queue: str = "query", state: str = "idle", **facts: object) -> None:

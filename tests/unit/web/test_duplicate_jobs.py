@@ -86,3 +86,14 @@ def test_a_server_with_a_token_asks_for_it(make_client: MakeClient, check_proble
     client = make_client(api_token=SecretStr("secret-token"))
     check_problem(client.post(URL, json={}), 401)
     check_problem(client.post(URL, data={}), 401)
+
+
+def test_the_latest_jobs_come_first(client: FlaskClient, board: DuplicateBoard) -> None:
+    assert client.get(URL).get_json() == []
+    ids = [client.post(URL, json={}).get_json()["id"] for _ in range(3)]
+    job = board.begin(ids[1])
+    assert job is not None
+    board.finish(job, [])
+    listed = client.get(URL).get_json()
+    assert [(job["id"], job["state"]) for job in listed] == [(ids[2], "queued"), (ids[1], "done"), (ids[0], "queued")]
+    assert "groups" not in listed[0]

@@ -46,7 +46,8 @@ def test_a_folder_limits_the_images(client: FlaskClient, settings: Settings, lib
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=1001", "limit=x", "cursor=!!", "cursor=_w", "folder=/etc", "folder=photos/../.."]
+    "query",
+    ["limit=0", "limit=1001", "limit=x", "cursor=!!", "cursor=_w", "folder=/etc", "folder=photos/../..", "direct=x"],
 )
 def test_values_that_cannot_be_used_are_refused(client: FlaskClient, check_problem: Check, query: str) -> None:
     check_problem(client.get(f"{IMAGES}?{query}"), 422)
@@ -122,7 +123,56 @@ def test_part_of_an_original(client: FlaskClient, settings: Settings, library: P
     assert (response.status_code, response.data) == (206, data[2:10])
     assert response.headers["Content-Range"] == f"bytes 2-9/{len(data)}"
     response.close()
-    check_problem(client.get(f"{IMAGES}/{entry.image_id}/original", headers={"Range": "bytes=99999-"}), 416)
+    with client.get(f"{IMAGES}/{entry.image_id}/original", headers={"Range": "bytes=-5"}) as response:
+        assert (response.status_code, response.data) == (206, data[-5:])
+    outside = client.get(f"{IMAGES}/{entry.image_id}/original", headers={"Range": "bytes=99999-"})
+    check_problem(outside, 416)
+    assert outside.headers["Content-Range"] == f"bytes */{len(data)}"
+
+
+def test_a_part_is_sent_only_of_the_file_that_the_client_began_with(
+    client: FlaskClient, settings: Settings, library: Path
+) -> None:
+    entry = index_files(settings, library, ["a.jpg"])[0]
+    url = f"{IMAGES}/{entry.image_id}/original"
+    with client.get(url) as response:
+        etag = response.headers["ETag"]
+        assert response.headers["Accept-Ranges"] == "bytes"
+    with client.get(url, headers={"Range": "bytes=2-9", "If-Range": etag}) as response:
+        assert response.status_code == 206
+    (library / "a.jpg").write_bytes(picture_bytes("red", size=(60, 40)))
+    with client.get(url, headers={"Range": "bytes=2-9", "If-Range": etag}) as response:
+        assert (response.status_code, response.data) == (200, (library / "a.jpg").read_bytes())
+    with client.get(url, headers={"If-None-Match": etag}) as response:
+        assert response.status_code == 200
+
+
+def test_the_head_of_a_picture_says_what_there_is(client: FlaskClient, settings: Settings, library: Path) -> None:
+    entry = index_files(settings, library, ["a.jpg"])[0]
+    for part in ("thumbnail", "original"):
+        url = f"{IMAGES}/{entry.image_id}/{part}"
+        with client.get(url) as whole, client.head(url) as head:
+            assert (head.status_code, head.data) == (200, b"")
+            assert int(head.headers["Content-Length"]) == len(whole.data) > 0
+            for name in ("Content-Type", "ETag", "Cache-Control"):
+                assert head.headers[name] == whole.headers[name]
+        with client.head(url, headers={"If-None-Match": f'"other", {whole.headers["ETag"]}'}) as response:
+            assert response.status_code == 304
+            assert response.headers["ETag"] == whole.headers["ETag"]
+
+
+def test_the_thumbnail_of_another_content_has_another_tag(
+    client: FlaskClient, settings: Settings, library: Path
+) -> None:
+    entry = index_files(settings, library, ["a.jpg"])[0]
+    url = f"{IMAGES}/{entry.image_id}/thumbnail"
+    before = client.get(url)
+    (library / "a.jpg").write_bytes(picture_bytes("red"))
+    assert index_files(settings, library, ["a.jpg"], segment="second")[0].image_id == entry.image_id
+    after = client.get(url, headers={"If-None-Match": before.headers["ETag"]})
+    assert (after.status_code, before.status_code) == (200, 200)
+    assert after.data != before.data
+    assert after.headers["ETag"] != before.headers["ETag"]
 
 
 def test_a_name_that_is_no_picture_is_offered_as_a_download(

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 CONTRACT = {
     ("POST", "/api/v1/searches"),
     ("GET", "/api/v1/searches/{search_id}"),
+    ("GET", "/api/v1/searches/{search_id}/pictures/{number}"),
     ("POST", "/api/v1/index-jobs"),
     ("GET", "/api/v1/index-jobs"),
     ("GET", "/api/v1/index-jobs/{job_id}"),
@@ -21,7 +22,10 @@ CONTRACT = {
     ("POST", "/api/v1/index-jobs/{job_id}/cancel"),
     ("POST", "/api/v1/index-jobs/{job_id}/retry"),
     ("POST", "/api/v1/duplicate-jobs"),
+    ("GET", "/api/v1/duplicate-jobs"),
     ("GET", "/api/v1/duplicate-jobs/{job_id}"),
+    ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/folders"),
     ("GET", "/api/v1/images"),
     ("GET", "/api/v1/images/{image_id}"),
     ("GET", "/api/v1/images/{image_id}/thumbnail"),
@@ -81,20 +85,63 @@ def test_computed_fields_are_described(document: dict[str, Any]) -> None:
 def test_a_search_takes_an_upload_or_json(document: dict[str, Any]) -> None:
     content = document["paths"]["/api/v1/searches"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", "application/json"}
-    assert document["components"]["schemas"]["UploadRequest"]["properties"]["image"]["format"] == "binary"
+    image = document["components"]["schemas"]["UploadRequest"]["properties"]["image"]
+    assert (image["type"], image["items"]["format"], image["maxItems"]) == ("array", "binary", 16)
 
 
 def test_several_pictures_and_pages_are_described(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     form, body = schemas["UploadRequest"]["properties"], schemas["SearchRequest"]["properties"]
-    assert {"image", "images", "weights", "cursor"} <= set(form)
-    assert {"images", "cursor"} <= set(body)
+    assert {"image", "images", "weights", "crop", "folder", "k", "min_score"} == set(form)
+    assert {"images", "image_id", "url", "cursor"} <= set(body)
+    assert [branch["required"] for branch in schemas["SearchRequest"]["oneOf"]] == [
+        ["image_id"],
+        ["images"],
+        ["url"],
+        ["cursor"],
+    ]
     assert not {"image", "weights"} & set(body)
-    assert {"type": "array", "items": {"type": "string"}} in form["image"]["anyOf"]
+    # In a form all fields are text.
+    assert {form[name]["type"] for name in ("images", "weights", "crop")} == {"string"}
+    assert form["images"]["contentSchema"]["maxItems"] == 16
     weight = schemas["WeightedImage"]["properties"]["weight"]
     assert (weight["minimum"], weight["maximum"], weight["default"]) == (-10, 10, 1)
     assert (body["images"]["type"], body["images"]["maxItems"]) == ("array", 16)
     assert "next_cursor" in schemas["SearchResult"]["properties"]
+
+
+def test_every_operation_has_a_name_of_its_own(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    assert {"create_search", "get_search", "list_images"} <= set(names)
+
+
+def test_every_link_leads_to_a_call_that_takes_what_it_gives(document: dict[str, Any]) -> None:
+    named = {operation["operationId"]: operation for _, _, operation in operations(document)}
+    found = 0
+    for operation in named.values():
+        for response in operation["responses"].values():
+            for link in response.get("links", {}).values():
+                found += 1
+                target = named[link["operationId"]]
+                assert set(link.get("parameters", {})) <= {item["name"] for item in target.get("parameters", [])}
+                if "requestBody" in link:
+                    schema = target["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                    assert set(link["requestBody"]) <= set(document["components"]["schemas"][schema]["properties"])
+    assert found > 15
+
+
+def test_answers_name_the_headers_that_clients_need(document: dict[str, Any]) -> None:
+    for _, _, operation in operations(document):
+        answers = operation["responses"]
+        assert ("Location" in answers.get("202", {}).get("headers", {})) == ("202" in answers)
+        if "429" in answers:
+            assert "Retry-After" in answers["429"]["headers"]
+    for name in ("thumbnail", "original"):
+        operation = document["paths"][f"/api/v1/images/{{image_id}}/{name}"]["get"]
+        assert "ETag" in operation["responses"]["200"]["headers"]
+        assert "304" in operation["responses"]
+        assert "If-None-Match" in [item["name"] for item in operation["parameters"]]
 
 
 def test_errors_are_described_as_problems(document: dict[str, Any]) -> None:

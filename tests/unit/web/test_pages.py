@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from common.settings import Settings
 from tests.unit.web.building import SPEC, index_files, report_worker
+from web.texts import all_texts
 
 MakeClient = Callable[..., FlaskClient]
 STATIC = Path(__file__).parents[3] / "web" / "static"
@@ -59,7 +60,7 @@ def test_search_page_says_why_searches_wait(client: FlaskClient, settings: Setti
     assert "It waits for the weights." in get(client, "/")
 
 
-@pytest.mark.parametrize("path", ["/", "/search/0123", "/folders", "/api/docs"])
+@pytest.mark.parametrize("path", ["/", "/browse", "/folders", "/duplicates", "/api/docs"])
 def test_untrained_weights_are_said_on_every_page(
     client: FlaskClient, settings: Settings, library: Path, path: str
 ) -> None:
@@ -69,7 +70,7 @@ def test_untrained_weights_are_said_on_every_page(
     assert "IMAGESEARCH_WEIGHTS=" in page
 
 
-@pytest.mark.parametrize("path", ["/", "/search/0123", "/folders", "/api/docs"])
+@pytest.mark.parametrize("path", ["/", "/browse", "/folders", "/duplicates", "/api/docs"])
 def test_pages_are_there_without_redis(make_client: MakeClient, path: str) -> None:
     page = get(make_client(redis_url="redis://localhost:1/0"), path)
     assert shown(page, "offline")
@@ -83,35 +84,42 @@ def test_folders_page_lists_jobs_and_workers(client: FlaskClient, settings: Sett
     page = get(client, "/folders")
     assert f'data-job="{job_id}"' in page
     assert "photos/2024" in page
-    assert '<span class="worker-name">query</span>' in page
+    assert 'data-worker="query@desk:4711"' in page
 
 
 def test_names_from_outside_are_escaped(client: FlaskClient, library: Path) -> None:
     name = "<img src=x onerror=alert(1)>&\"'"
     (library / name).mkdir()
     assert client.post("/api/v1/index-jobs", json={"folder": f"photos/{name}"}).status_code == 202
-    for path in ("/", "/folders"):
+    for path in ("/folders", "/duplicates"):
         page = get(client, path)
         assert "<img src=x" not in page
         assert "photos/&lt;img src=x onerror=alert(1)&gt;" in page
 
 
-@pytest.mark.parametrize("path", ["/", "/folders", "/api/docs"])
+@pytest.mark.parametrize("path", ["/", "/browse", "/folders", "/duplicates", "/api/docs"])
 def test_pages_have_no_inline_code_and_no_outside_resources(client: FlaskClient, path: str) -> None:
     page = get(client, path)
     assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", page)
-    assert not re.findall(r"<script(?![^>]*\ssrc=)", page)
+    assert not re.findall(r'<script(?![^>]*\s(?:src=|type="application/json"))', page)
     assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', page)
     for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
         with client.get(address) as response:
             assert response.status_code == 200
 
 
-def test_scripts_never_set_html(client: FlaskClient) -> None:
-    scripts = list(STATIC.glob("*.js"))
+def test_scripts_never_set_html() -> None:
+    scripts = list(STATIC.rglob("*.js"))
     assert scripts
     for script in scripts:
         text = script.read_text(encoding="utf-8")
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), script.name
-        for module in re.findall(r'from "\./([^"]+)"', text):
-            assert (STATIC / module).is_file()
+        for module in re.findall(r'(?:from|import) "(\.[^"]+)"', text):
+            assert (script.parent / module).is_file(), f"{script.name}: {module}"
+
+
+def test_every_text_that_is_named_is_there() -> None:
+    for file in (*STATIC.rglob("*.js"), *STATIC.with_name("templates").rglob("*.html")):
+        code = re.sub(r"//.*", "", file.read_text(encoding="utf-8"))
+        for section, name in re.findall(r"\bt\(\s*[\"']([a-z_]+)\.([a-z_]+)[\"']\s*[,)]", code):
+            assert name in all_texts()[section], f"{file.name}: {section}.{name}"

@@ -187,11 +187,9 @@ def test_a_search_needs_a_picture(client: FlaskClient, check_problem: Check) -> 
     assert "exactly one" in check_problem(client.post("/api/v1/searches", **multipart), 422)
 
 
-def test_searching_by_address_is_off_unless_enabled(make_client: MakeClient, check_problem: Check) -> None:
+def test_searching_by_address_is_off_unless_enabled(client: FlaskClient, check_problem: Check) -> None:
     body = {"url": "http://example.org/a.jpg"}
-    assert "not enabled" in check_problem(make_client().post("/api/v1/searches", json=body), 422)
-    client = make_client(allow_url_queries=True)
-    assert "not available" in check_problem(client.post("/api/v1/searches", json=body), 422)
+    assert "not enabled" in check_problem(client.post("/api/v1/searches", json=body), 422)
 
 
 def test_too_many_waiting_searches_are_refused_for_now(

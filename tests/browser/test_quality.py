@@ -1,0 +1,94 @@
+"""Every page in every state: nothing that keeps people out, nothing beyond the edge of the screen, no errors behind it.
+
+The scenes are those of `make screenshots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, BrowserContext
+
+from benchmarks.browsing import Weight
+from tests.browser.axe import grave_findings
+from tests.browser.devices import DESKTOP, PHONE, Device, open_context
+from tests.browser.pages import Watch, overflows
+from tests.browser.scenes import SCENES, Scene
+from tests.browser.screenshots import PROJECT, README_BYTES, README_FOLDER, README_SCENES, take_all
+from tests.browser.stage import Stage
+
+# Without pictures; a photo from a phone has twenty times as much.
+MOST_BYTES = 150_000
+PAGES = ["search-home", "search-results", "browse-root", "indexing-jobs", "duplicates-groups", "api-guide"]
+
+OpenStage = Callable[[str], Stage]
+
+
+@pytest.fixture(scope="module")
+def screens(browser: Browser) -> Iterator[dict[Device, BrowserContext]]:
+    """A wide screen in light and a phone in dark, each with a browser profile for all scenes."""
+    with ExitStack() as stack:
+        wide = stack.enter_context(open_context(browser, DESKTOP, "light"))
+        phone = stack.enter_context(open_context(browser, PHONE, "dark"))
+        yield {DESKTOP: wide, PHONE: phone}
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["wide-light", "phone-dark"])
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
+def test_state(scene: Scene, device: Device, screens: dict[Device, BrowserContext], stage: OpenStage) -> None:
+    page = screens[device].new_page()
+    watch = Watch(page, stage(scene.stage).address)
+    scene.play(page, stage(scene.stage))
+    assert grave_findings(page) == []
+    assert not overflows(page)
+    if scene.provokes:
+        watch.forget_failed_answers()
+    assert watch.problems == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_light(name: str, browser: Browser, stage: OpenStage) -> None:
+    with open_context(browser, DESKTOP) as context:
+        page = context.new_page()
+        weight = Weight(page)
+        SCENES[name].play(page, stage(SCENES[name].stage))
+        found = weight.bytes()
+    assert found["document"] > 1000, "it was counted"
+    assert sum(found.values()) < MOST_BYTES, found
+
+
+def test_screenshots_are_taken_and_can_be_leafed_through(browser: Browser, tmp_path: Path) -> None:
+    scene = SCENES["error-not-found"]
+    take_all(browser, [scene], tmp_path, each=2)
+    names = [f"{scene.name}-{width}-{scheme}.png" for width in (390, 820, 1440) for scheme in ("light", "dark")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "index.html"])
+    for name in names:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width == int(name.split("-")[-2])
+    with open_context(browser, DESKTOP) as context:
+        page = context.new_page()
+        page.goto((tmp_path / "index.html").as_uri())
+        shown = page.locator("#pictures img")
+        assert shown.get_attribute("src") == f"{scene.name}-1440-light.png"
+        page.keyboard.press("d")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("location.hash.endsWith('/390/dark')")
+        assert shown.get_attribute("src") == f"{scene.name}-390-dark.png"
+        page.locator("#widths").get_by_label("all").check()
+        assert shown.count() == 3
+
+
+def test_pictures_of_the_readme_are_there_and_small() -> None:
+    names = [f"{name}-{scheme}.webp" for name in README_SCENES for scheme in ("light", "dark")]
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in README_FOLDER.iterdir()) == sorted(names)
+    for name in names:
+        assert f"docs/images/{name}" in text
+        assert (README_FOLDER / name).stat().st_size <= README_BYTES
+    assert set(README_SCENES.values()) <= set(SCENES)
