@@ -45,11 +45,12 @@ _MAKE_TRANSFER = """([name, data]) => {
   return transfer;
 }"""
 # A frame is drawn after its callbacks; a message sent in one of them arrives behind it.
-_DROP = """(dataTransfer) => new Promise((resolve) => {
+_DROP = """(dataTransfer) => new Promise((resolve, reject) => {
   const began = performance.now();
-  addEventListener("load", function seen({ target }) {
+  setTimeout(() => reject(new Error("no result within 30 s")), 30_000);
+  document.addEventListener("load", function seen({ target }) {
     if (!target.matches?.("#grid .tile img")) return;
-    removeEventListener("load", seen, true);
+    document.removeEventListener("load", seen, true);
     requestAnimationFrame(() => {
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => resolve(performance.now() - began);

@@ -20,7 +20,19 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         settings: The product's settings; read from the environment by default.
     """
     # Imported here, so that `import web` alone costs nothing.
-    from web import api, collection_pages, health, live, overview, pages, problems, search_pages, security, texts
+    from web import (
+        api,
+        collection_pages,
+        health,
+        live,
+        modules,
+        overview,
+        pages,
+        problems,
+        search_pages,
+        security,
+        texts,
+    )
     from web.openapi import complete_document
     from web.services import EXTENSION, Services
 
@@ -42,6 +54,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     security.register(app)
     texts.register(app)
     overview.register(app)
+    modules.register(app)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(pages.blueprint)

@@ -6,8 +6,7 @@ from apiflask import APIBlueprint
 from flask import render_template
 
 from common.errors import ServiceUnavailable, UnknownSearch
-from common.messages import ImageInfo, SearchHit, SearchResult
-from common.store.folders import Folder
+from common.messages import SearchHit, SearchResult
 from web.api.inputs import is_id
 from web.collection import image_info
 from web.overview import current_overview
@@ -25,7 +24,7 @@ ROOTS = 200
 @blueprint.get("/")
 def search_page() -> str:
     """The search page."""
-    return _render(samples=_samples())
+    return _render()
 
 
 @blueprint.get("/search/<search_id>")
@@ -56,9 +55,8 @@ def _render(
     result: SearchResult | None = None,
     expired: bool = False,
     tiles: list[SearchHit] | None = None,
-    samples: list[ImageInfo] | None = None,
 ) -> str:
-    settings = services().settings
+    settings, store = services().settings, services().collection.store()
     return render_template(
         "search.html",
         page="search",
@@ -67,18 +65,8 @@ def _render(
         result=result,
         expired=expired,
         tiles=tiles or [],
-        samples=samples or [],
-        roots=_roots(),
+        samples=[] if store is None or search_id else [image_info(entry) for entry in store.catalog.sample(SAMPLES)],
+        roots=[] if store is None else store.folders.children(None, limit=ROOTS)[0],
         max_upload_bytes=settings.max_upload_bytes,
         url_queries=settings.allow_url_queries,
     )
-
-
-def _samples() -> list[ImageInfo]:
-    store = services().collection.store()
-    return [] if store is None else [image_info(entry) for entry in store.catalog.sample(SAMPLES)]
-
-
-def _roots() -> list[Folder]:
-    store = services().collection.store()
-    return [] if store is None else store.folders.children(None, limit=ROOTS)[0]

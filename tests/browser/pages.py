@@ -179,6 +179,14 @@ class SearchPage:
         mouse.move(*self.point(*end))
         mouse.up()
 
+    def swipe(self, *points: tuple[float, float]) -> None:
+        """Moves a finger over the screen, from point to point."""
+        touch = self.page.context.new_cdp_session(self.page)
+        for number, (x, y) in enumerate(points):
+            kind = "touchMove" if number else "touchStart"
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
     def point(self, x: float, y: float) -> tuple[float, float]:
         """A point of the query's picture on the screen."""
         expect(self.cropper).to_be_visible()

@@ -96,6 +96,7 @@ def test_picture_is_shown_at_full_size_and_leads_to_similar_ones(browse: BrowseP
     browse.tiles.nth(58).get_by_role("link").click()
     name = browse.viewer.get_by_role("heading")
     expect(name).to_have_text("058.jpg")
+    expect(browse.viewer.get_by_text(f"59 of {MANY}")).to_be_visible()
     for expected in ("059", "060"):  # the second is not on the first page
         page.keyboard.press("ArrowRight")
         expect(name).to_have_text(f"{expected}.jpg")

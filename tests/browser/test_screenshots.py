@@ -94,7 +94,7 @@ def test_folders(folders_page: FoldersPage, pictures: list[Path], settings: Sett
 
 def test_reference(search_page: SearchPage) -> None:
     shoot(search_page.open("/api/docs").page, "api")
-    search_page.page.locator("#post-api-v1-searches").scroll_into_view_if_needed()
+    search_page.page.locator("#create-search").scroll_into_view_if_needed()
     shoot(search_page.page, "api-searches")
 
 

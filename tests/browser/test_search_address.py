@@ -44,6 +44,23 @@ def test_back_and_forward_show_what_was_there(search: SearchPage, house: House) 
     search.expect_search_after(before)
 
 
+def test_back_leads_to_where_one_was_in_the_results(search: SearchPage, house: House) -> None:
+    page = search.open().page
+    search.choose(house.pictures[0])
+    search.expect_results(FIRST_PAGE)
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    expect(search.tiles).not_to_have_count(FIRST_PAGE)
+    tile = search.tiles.nth(45)
+    tile.scroll_into_view_if_needed()
+    before, count, at = page.url, search.tiles.count(), page.evaluate("scrollY")
+    search.act(45, "similar")
+    search.expect_search_after(before)
+    expect(search.tiles.first).to_be_in_viewport()
+    page.go_back()
+    expect(search.tiles).to_have_count(count)
+    page.wait_for_function("(at) => Math.abs(scrollY - at) < 100", arg=at)
+
+
 def test_shared_address_shows_the_picture_and_the_results(search: SearchPage, house: House, browser: Browser) -> None:
     search.open().choose(house.pictures[0])
     search.expect_results(FIRST_PAGE)

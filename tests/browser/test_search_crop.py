@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Request, expect
 
 from tests.browser.conftest import House
+from tests.browser.devices import PHONE, open_context
 from tests.browser.pages import SearchPage, Watch
 
 
@@ -130,37 +130,21 @@ def test_region_survives_a_reload_and_can_be_changed_after_it(searched: SearchPa
 # --- with a finger ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def phone(browser: Browser) -> Iterator[Page]:
-    """A page on a phone."""
-    context = browser.new_context(
-        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, reduced_motion="reduce"
-    )
-    yield context.new_page()
-    context.close()
-
-
-def test_box_is_drawn_with_a_finger(phone: Page, house: House) -> None:
-    watch = Watch(phone, house.address)
-    search = SearchPage(phone, house.address).open()
-    search.choose(house.pictures[0])
-    expect(search.tiles).not_to_have_count(0)
-    address = phone.url
-    phone.get_by_role("button", name="Crop").tap()
-    width = search.cropper.bounding_box()
-    assert width is not None
-    assert width["width"] > 300, "the picture is large enough for a finger"
-    touch = phone.context.new_cdp_session(phone)
-
-    def send(kind: str, *points: tuple[float, float]) -> None:
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in points]})
-
-    send("touchStart", search.point(0.25, 0.3))
-    for step in (0.35, 0.5, 0.75):
-        send("touchMove", search.point(step, step))
-    send("touchEnd")
-    search.expect_search_after(address)
-    search.expect_crop(0.25, 0.3, 0.75, 0.75, within=0.03)
-    phone.get_by_role("button", name="Done").tap()
-    expect(search.tiles.first).to_be_in_viewport()
-    assert watch.problems == []
+def test_box_is_drawn_with_a_finger(browser: Browser, house: House) -> None:
+    with open_context(browser, PHONE) as context:
+        page = context.new_page()
+        watch = Watch(page, house.address)
+        search = SearchPage(page, house.address).open()
+        search.choose(house.pictures[0])
+        expect(search.tiles).not_to_have_count(0)
+        address = page.url
+        page.get_by_role("button", name="Crop").tap()
+        large = search.cropper.bounding_box()
+        assert large is not None
+        assert large["width"] > 300, "a finger can draw on it"
+        search.swipe(*(search.point(*point) for point in ((0.25, 0.3), (0.35, 0.35), (0.5, 0.5), (0.75, 0.75))))
+        search.expect_search_after(address)
+        search.expect_crop(0.25, 0.3, 0.75, 0.75, within=0.03)
+        page.get_by_role("button", name="Done").tap()
+        expect(search.tiles.first).to_be_in_viewport()
+        assert watch.problems == []

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Request, Route, expect
 
 from tests.browser.conftest import HOUSE_PICTURES, House
+from tests.browser.devices import PHONE, open_context
 from tests.browser.pages import SearchPage
 
 FIRST_PAGE = 40
@@ -41,15 +42,14 @@ def test_dropped_and_pasted_pictures_are_searched(search: SearchPage, house: Hou
 
 
 def test_phone_takes_a_photo(browser: Browser, house: House) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page = context.new_page()
-    search = SearchPage(page, house.address).open()
-    expect(page.get_by_text("Take a photo")).to_be_visible()
-    camera = page.locator("#camera")
-    assert camera.get_attribute("capture") == "environment"
-    camera.set_input_files(house.pictures[3])
-    search.expect_results(FIRST_PAGE)
-    context.close()
+    with open_context(browser, PHONE) as context:
+        page = context.new_page()
+        search = SearchPage(page, house.address).open()
+        expect(page.get_by_text("Take a photo")).to_be_visible()
+        camera = page.locator("#camera")
+        assert camera.get_attribute("capture") == "environment"
+        camera.set_input_files(house.pictures[3])
+        search.expect_results(FIRST_PAGE)
 
 
 def test_camera_is_not_offered_to_a_mouse(search: SearchPage) -> None:
@@ -128,6 +128,16 @@ def test_dragged_address_of_this_site_is_an_indexed_picture(search: SearchPage, 
     search.open().drop_text("text/uri-list", f"{house.address}{listed['thumbnail_url']}")
     search.expect_results(FIRST_PAGE)
     assert search.image_ids() == [listed["image_id"]]
+
+
+def test_addresses_are_refused_where_the_server_does_not_fetch_them(search: SearchPage) -> None:
+    def without_addresses(route: Route) -> None:
+        page = route.fetch()
+        route.fulfill(response=page, body=page.text().replace('data-url-queries="true"', 'data-url-queries="false"'))
+
+    search.page.route(f"{search.origin}/", without_addresses)
+    search.open().drop_text("text/uri-list", "https://pictures.example/cat.jpg")
+    expect(search.message).to_contain_text("This server does not fetch pictures of other sites")
 
 
 # --- what is no picture -------------------------------------------------------------------------------------

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Browser, Request, expect
 
 from tests.browser.conftest import HOUSE_PICTURES, House
+from tests.browser.devices import PHONE, open_context
 from tests.browser.pages import SearchPage
 
 FIRST_PAGE = 40
@@ -288,3 +289,58 @@ def test_viewer_loads_more_at_the_end(searched: SearchPage) -> None:
     searched.tiles.nth(FIRST_PAGE - 1).click()
     searched.page.keyboard.press("ArrowRight")
     expect(searched.viewer.locator('[data-fact="position"]')).to_have_text(re.compile(rf"^{FIRST_PAGE + 1} of \d+$"))
+
+
+def test_viewer_shows_the_actual_size(searched: SearchPage) -> None:
+    searched.tiles.nth(1).click()
+    image, zoom = searched.viewer.locator(".viewer-image"), searched.viewer.get_by_role("button", name="Actual size")
+    expect(image).to_have_attribute("src", re.compile("original$"))
+    searched.page.set_viewport_size({"width": 500, "height": 500})
+    zoom.click()
+    expect(zoom).to_have_attribute("aria-pressed", "true")
+    sizes = image.evaluate(
+        "(image) => [image.clientWidth, image.naturalWidth, image.clientHeight, image.naturalHeight]"
+    )
+    assert sizes[0] == sizes[1]
+    assert sizes[2] == sizes[3]
+    image.click()
+    expect(zoom).to_have_attribute("aria-pressed", "false")
+
+
+def test_path_is_copied_where_the_browser_gives_no_clipboard(search: SearchPage, house: House) -> None:
+    # As over plain HTTP in a local network.
+    search.page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    search.page.add_init_script("document.addEventListener('copy', () => (window.copied = String(getSelection())))")
+    search.open().choose(house.pictures[0])
+    search.expect_results(FIRST_PAGE)
+    search.tiles.nth(1).click()
+    search.viewer.get_by_role("button", name="Copy path").click()
+    expect(search.viewer.locator(".copied")).to_have_text("Copied")
+    assert search.page.evaluate("window.copied") == search.paths()[1]
+    expect(search.viewer.get_by_role("button", name="Copy path")).to_be_focused()
+
+
+def test_focus_goes_on_from_the_new_results(searched: SearchPage) -> None:
+    address = searched.page.url
+    searched.tiles.nth(2).focus()
+    searched.page.keyboard.press("Tab")
+    searched.page.keyboard.press("Enter")
+    searched.expect_search_after(address)
+    expect(searched.page.get_by_role("heading", name="Similar pictures", exact=True)).to_be_focused()
+
+
+def test_viewer_is_swiped_with_a_finger(browser: Browser, house: House) -> None:
+    with open_context(browser, PHONE) as context:
+        page = context.new_page()
+        search = SearchPage(page, house.address).open()
+        search.choose(house.pictures[0])
+        search.expect_results(FIRST_PAGE)
+        expect(search.tiles.nth(1).locator("xpath=..").locator('[data-act="similar"]')).to_be_visible()
+        search.tiles.nth(1).tap()
+        position = search.viewer.locator('[data-fact="position"]')
+        expect(position).to_have_text(f"2 of {FIRST_PAGE}")
+        search.swipe((300, 200), (80, 210))
+        expect(position).to_have_text(f"3 of {FIRST_PAGE}")
+        search.swipe((80, 200), (300, 190))
+        search.swipe((80, 200), (300, 190))
+        expect(position).to_have_text(f"1 of {FIRST_PAGE}")

@@ -85,6 +85,18 @@ def test_failed_search_is_tried_again_with_a_button(search: SearchPage, house: H
     expect(search.tiles).not_to_have_count(0)
 
 
+def test_wait_for_an_answer_ends(search: SearchPage, house: House, paused: PlayedWorker) -> None:
+    search.page.clock.install()
+    search.open().choose(house.pictures[0])
+    expect(search.page).to_have_url(re.compile("/search/"))
+    search.page.clock.fast_forward("02:01")
+    expect(search.message).to_contain_text("No answer came")
+    paused.on = True
+    search.message.get_by_role("button", name="Try again").click()
+    search.page.clock.run_for(1000)
+    expect(search.tiles).not_to_have_count(0)
+
+
 def test_page_of_a_search_that_waits_follows_it(search: SearchPage, house: House, paused: PlayedWorker) -> None:
     listed = search.page.request.get(f"{house.address}/api/v1/images?limit=1").json()["images"][0]
     accepted = search.page.request.post(

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { find } from "./dom.js";
 import { Grid, sentItems } from "./gallery/grid.js";
 import { openViewer } from "./gallery/viewer.js";
+import { onStatus } from "./live.js";
 import "./notices.js";
 
 const PAGE = 100;
@@ -22,7 +23,11 @@ function showPictures(list) {
   const grid = new Grid(list, {
     loadMore,
     onOpen: (index) =>
-      openViewer(grid.items, index, { onClose: (last) => grid.focus(last), loadMore: () => grid.loadMore() }),
+      openViewer(grid.items, index, {
+        total: Number(list.dataset.images),
+        onClose: (last) => grid.focus(last),
+        loadMore: () => grid.loadMore(),
+      }),
   });
   grid.append(sentItems(list));
 }
@@ -51,4 +56,6 @@ async function showMoreFolders(event) {
 
 const list = find("#gallery");
 if (list) showPictures(list);
+// The first pictures have come.
+else if (find('[data-notice="empty"]')) onStatus(({ images }) => images && location.reload());
 find("#more-folders")?.addEventListener("click", showMoreFolders);

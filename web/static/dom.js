@@ -12,8 +12,6 @@ export const fileName = (path) => path.slice(path.lastIndexOf("/") + 1);
 
 export const number = (value) => value.toLocaleString("en");
 
-export const plural = (count, noun) => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
-
 export function clone(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
 }

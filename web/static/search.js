@@ -20,9 +20,10 @@ import { explainWait } from "./search/waiting.js";
 import { t } from "./texts.js";
 
 const main = find("#main");
-const visited = new Map(); // the searches of this page by their ids, for going back: { query, entry }
+const visited = new Map(); // the searches of this page by their ids, for going back: { query, entry, scroll }
 
 let query = null; // what is searched for now
+let shown = null; // the search whose results are shown, one of `visited`
 let following = null; // the search being followed: an AbortController
 let unreachable = false; // whether the last search failed because the server was away
 
@@ -30,8 +31,10 @@ let unreachable = false; // whether the last search failed because the server wa
 
 // Searches for a query; `instead`: the address takes the place of the one before.
 async function search(next, { instead = false } = {}) {
-  query = next;
+  query = { ...next, provisional: false };
   closeViewer();
+  leave();
+  window.scrollTo({ top: 0 });
   setView("results");
   panel.show(query);
   folders.show(query.folder);
@@ -42,7 +45,7 @@ async function search(next, { instead = false } = {}) {
   try {
     const { id } = await submit(query);
     if (mine.signal.aborted) return;
-    visited.set(id, { query: next });
+    visited.set(id, { query });
     // Uploads have no names on the server.
     const names = next.pictures.map(({ name }) => name);
     history[instead ? "replaceState" : "pushState"]({ names }, "", `/search/${id}`);
@@ -72,9 +75,10 @@ async function follow(id, mine) {
 function showOutcome(id, result, adopt = false) {
   const known = visited.get(id) ?? {};
   visited.set(id, known);
-  if (result.query) keepPictures(result);
-  query ??= known.query ?? queryFrom(result);
+  if (!query || query.provisional) query = known.query ?? queryFrom(result, !adopt);
+  else keepPictures(result);
   known.query = query;
+  shown = known;
   panel.show(query);
   folders.show(query?.folder ?? null);
   if (result.state === "failed") showFailure(new ApiError(200, t("search.failed"), result.error ?? ""));
@@ -93,24 +97,26 @@ function showNothing(result) {
   results.showMessage(t("search.nothing_found"), t("search.nothing_found_help"), query?.folder ? [everywhere] : []);
 }
 
-// A query as the server kept it.
-function queryFrom(result) {
+// A query as the server kept it. `fresh`: the previews of uploads are about to be made.
+function queryFrom(result, fresh) {
   if (!result.query?.images.length) return null;
   const found = new Map(result.results.map((hit) => [hit.image_id, fileName(hit.path)]));
   const names = result.query.images.map(({ image_id: id }, position) => history.state?.names?.[position] ?? found.get(id));
-  return fromResult(result.query, names);
+  return fromResult(result, names, fresh);
 }
 
 // What the server fetched from another site is shown, and searched for again, as it was kept.
 function keepPictures(result) {
   if (query?.pictures.length !== 1 || !query.pictures[0].address) return;
-  const [{ picture_url: keptUrl }] = result.query.images;
-  if (keptUrl) query = { ...query, pictures: [{ ...query.pictures[0], address: undefined, keptUrl, src: keptUrl }] };
+  const keptUrl = result.query?.images[0]?.picture_url;
+  if (!keptUrl) return;
+  query = { ...query, pictures: [{ ...query.pictures[0], address: undefined, keptUrl, src: keptUrl, fresh: true }] };
 }
 
 // --- failures ------------------------------------------------------------------------------------------------------
 
 function showFailure(error) {
+  following?.abort();
   if (error.status === 404 && !query) return showExpired();
   unreachable = error.unreachable === true;
   const again = () => (query ? search(query) : openAddress());
@@ -137,7 +143,6 @@ function searchFiles(files) {
 
 // `item` may be known by its id only.
 async function searchImage(item, how) {
-  window.scrollTo({ top: 0 });
   if (item.thumbnail_url) return search(queryOf([fromImage(item)], folderNow()), how);
   const mine = startFollowing();
   setView("results");
@@ -150,19 +155,16 @@ async function searchImage(item, how) {
 }
 
 async function addImage(item, sign) {
+  if (!query) return searchImage(item);
   const next = await withImage(query, item, sign > 0 ? WANTED : UNWANTED);
   if (next.pictures.length > MOST_PICTURES) return say(t("search.too_many", { count: MOST_PICTURES }));
-  if (change(next)) window.scrollTo({ top: 0 });
+  change(next);
 }
 
 // Searches for a changed query, unless nothing would be left to look for.
 function change(next) {
-  if (!next.pictures.some(isWanted)) {
-    say(t("search.nothing_wanted_help"));
-    return false;
-  }
-  search(next);
-  return true;
+  if (next.pictures.some(isWanted)) search(next);
+  else say(t("search.nothing_wanted_help"));
 }
 
 const flipped = (picture) => withWeight(query, picture, isWanted(picture) ? UNWANTED : WANTED);
@@ -171,6 +173,12 @@ const flipped = (picture) => withWeight(query, picture, isWanted(picture) ? UNWA
 
 function setView(view) {
   main.dataset.view = view;
+}
+
+// Remembers where one was in the results, for coming back.
+function leave() {
+  if (shown) shown.scroll = window.scrollY;
+  shown = null;
 }
 
 const cutoffOfAddress = () => Number(new URLSearchParams(location.hash.slice(1)).get("min")) || 0;
@@ -184,14 +192,18 @@ function openAddress() {
   const image = new URLSearchParams(location.search).get("image");
   closeViewer();
   panel.shrink();
+  leave();
   const mine = startFollowing();
   const known = visited.get(id);
   query = known?.query ?? null;
   panel.show(query);
   folders.show(query?.folder ?? null);
   setView(id || image ? "results" : "home");
-  if (known?.entry) results.show(known.entry, cutoffOfAddress());
-  else if (id) followAddress(decodeURIComponent(id), mine);
+  if (known?.entry) {
+    shown = known;
+    results.show(known.entry, cutoffOfAddress(), { atOnce: true });
+    window.scrollTo({ top: known.scroll ?? 0 });
+  } else if (id) followAddress(decodeURIComponent(id), mine);
   else {
     results.clear();
     if (image) searchImage({ image_id: image }, { instead: true });
@@ -201,10 +213,13 @@ function openAddress() {
 function followAddress(id, mine) {
   if (main.dataset.expired === id) return showExpired();
   const sent = takeSent(id);
-  if (sent && hasEnded(sent)) return showOutcome(id, sent, true);
+  if (sent && hasEnded(sent)) {
+    showOutcome(id, sent, true);
+    return window.scrollTo({ top: history.state?.scroll ?? 0 });
+  }
   results.clear();
   results.showPending();
-  if (sent) panel.show((query = queryFrom(sent)));
+  if (sent) panel.show((query = queryFrom(sent, true)));
   return follow(id, mine).catch((error) => mine.signal.aborted || showFailure(error));
 }
 
@@ -245,6 +260,9 @@ setUpPicker(
   },
   main.dataset.urlQueries === "true",
 );
+// The results are there only after a script has put them there, so scripts also scroll to where one was.
+history.scrollRestoration = "manual";
+window.addEventListener("pagehide", () => history.replaceState({ ...history.state, scroll: window.scrollY }, ""));
 window.addEventListener("popstate", openAddress);
 window.addEventListener("online", () => unreachable && query && search(query));
 onStatus((status) => setText(document, "images-noun", t("search.noun", { count: status.images })));

@@ -218,7 +218,7 @@ def test_latest_groups_are_shown(
     text = words(page)
     assert "1 group with 3 pictures similarity from 0.970, photos" in text
     assert "3 pictures similarity 0.980 · 4.5 KB to be freed by keeping one" in text
-    assert re.search(r"photos/<b>a\.jpg 48 . 32 · 1\.5 KB", text)
+    assert re.search(r"photos/ <b>a\.jpg 48 . 32 · 1\.5 KB", text)
     assert "<b>a.jpg" not in page
     assert "Waiting for the maintenance worker" in text
     assert f'"active": "{waiting.id}"' in page

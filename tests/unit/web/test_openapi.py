@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
 CONTRACT = {
     ("POST", "/api/v1/searches"),
@@ -166,3 +167,22 @@ def test_the_page_shows_every_call_without_outside_resources(client: FlaskClient
         assert f'data-method="{method}">{method}</span> <code>{path}</code>' in page
     assert "curl -F image=@picture.jpg" in page
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_every_link_within_the_page_leads_somewhere(client: FlaskClient) -> None:
+    page = client.get("/api/docs").get_data(as_text=True)
+    targets = set(re.findall(r' id="([^"]+)"', page))
+    links = set(re.findall(r'href="#([^"]+)"', page))
+    assert {"create-search", "type-SearchHit", "type-WeightedImage", "type-Problem", "guide"} <= links
+    assert links <= targets
+
+
+def test_the_page_says_whether_there_is_a_token(make_client: Callable[..., FlaskClient]) -> None:
+    without, with_token = (
+        make_client(api_token=token).get("/api/docs").get_data(as_text=True) for token in (None, SecretStr("s3cret"))
+    )
+    assert 'id="token"' not in without
+    assert "Authorization: Bearer TOKEN&#39; \\\n  -H" not in without
+    assert 'id="token"' in with_token
+    assert "-H &#39;Authorization: Bearer TOKEN&#39; \\\n  -H" in with_token
+    assert "s3cret" not in with_token

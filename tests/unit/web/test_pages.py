@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from flask.testing import FlaskClient
@@ -116,6 +117,23 @@ def test_scripts_never_set_html() -> None:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text), script.name
         for module in re.findall(r'(?:from|import) "(\.[^"]+)"', text):
             assert (script.parent / module).is_file(), f"{script.name}: {module}"
+
+
+@pytest.mark.parametrize("path", ["/", "/browse", "/folders", "/duplicates"])
+def test_page_names_all_modules_that_its_script_imports(client: FlaskClient, path: str) -> None:
+    page = get(client, path)
+    waiting = re.findall(r'<script type="module" src="([^"]+)"', page)
+    assert len(waiting) == 1
+    imported: set[str] = set()
+    while waiting:
+        script = waiting.pop()
+        code = (STATIC / script.removeprefix("/static/")).read_text(encoding="utf-8")
+        for module in re.findall(r'"(\.{1,2}/[^"]+\.js)"', code):
+            address = urljoin(script, module)
+            if address not in imported:
+                imported.add(address)
+                waiting.append(address)
+    assert set(re.findall(r'<link rel="modulepreload" href="([^"]+)"', page)) == imported != set()
 
 
 def test_every_text_that_is_named_is_there() -> None:

@@ -16,6 +16,7 @@ let viewer = null;
 // `onSimilar(item)`: what "More like this" does; by default it opens the search page with this picture.
 // `onAdd(item, weight)`: shows the buttons that add the picture to a query, with 1 or -1.
 // `onClose(index)`: the item that was shown last. `loadMore()`: gives whether more items came.
+// `total`: how many there are, where not all are among the items yet.
 export function openViewer(items, index, options = {}) {
   viewer ??= new Viewer(find("dialog.viewer"));
   viewer.open(items, index, options);
@@ -74,7 +75,7 @@ class Viewer {
     this.index = index;
     const { item } = this;
     const scored = item.score !== undefined;
-    this._set("position", t("gallery.position", { position: index + 1, count: this.items.length }));
+    this._set("position", t("gallery.position", { position: index + 1, count: this.options.total ?? this.items.length }));
     this._set("name", fileName(item.path));
     this._set("path", item.path);
     this._set("percentile", item.percentile == null ? null : percent(item.percentile, item.score));

@@ -5,8 +5,9 @@ import { t } from "../texts.js";
 import { Cropper } from "./crop.js";
 import { isWanted } from "./query.js";
 
-// The preview of a picture that the server fetched is made after its result.
-const TRY_AGAIN_MS = [400, 1200, 3000];
+// The previews of uploads are made after the result.
+const FRESH_MS = 400;
+const TRY_AGAIN_MS = [800, 3000];
 
 const narrow = window.matchMedia("(max-width: 760px)");
 
@@ -46,7 +47,7 @@ export class Panel {
     const single = pictures.length === 1;
     find(".preview", this.root).hidden = !single;
     find(".query-chips", this.root).hidden = single;
-    find(".query-chips", this.root).replaceChildren(...(single ? [] : pictures.map((picture) => this._chip(picture))));
+    this._showChips(single ? [] : pictures);
     if (single) this._showOne(pictures[0], query.crop);
     else this._showNone();
     document.title = single ? `${pictures[0].name} – ${t("common.product")}` : t("common.product");
@@ -62,16 +63,8 @@ export class Panel {
     this.picture = picture;
     this._set(false);
     this.image.removeAttribute("src");
-    if (picture.src) this._load(picture, 0);
+    load(this.image, picture, () => this.picture === picture);
     if (picture.fullSrc) this._loadFull(picture);
-  }
-
-  _load(picture, attempt) {
-    this.image.onerror = () => {
-      if (picture.file || this.picture !== picture || attempt >= TRY_AGAIN_MS.length) return;
-      setTimeout(() => this.picture === picture && this._load(picture, attempt + 1), TRY_AGAIN_MS[attempt]);
-    };
-    this.image.src = picture.src;
   }
 
   // The thumbnail is there at once; a region is chosen on the file itself.
@@ -112,6 +105,13 @@ export class Panel {
 
   // --- several pictures ----------------------------------------------------------------------------------------------
 
+  _showChips(pictures) {
+    const list = find(".query-chips", this.root);
+    const at = [...list.children].findIndex((chip) => chip.contains(document.activeElement));
+    list.replaceChildren(...pictures.map((picture) => this._chip(picture)));
+    if (at >= 0) find(".chip-sign", list.children[Math.min(at, pictures.length - 1)] ?? this.root)?.focus();
+  }
+
   _chip(picture) {
     const chip = clone("query-chip");
     const wanted = isWanted(picture);
@@ -120,8 +120,9 @@ export class Panel {
     const image = find("img", chip);
     image.alt = picture.name;
     image.addEventListener("error", () => chip.classList.add("missing"));
-    if (picture.src) image.src = picture.src;
-    else chip.classList.add("missing");
+    image.addEventListener("load", () => chip.classList.remove("missing"));
+    load(image, picture, () => chip.isConnected);
+    if (!picture.src) chip.classList.add("missing");
     const sign = find(".chip-sign", chip);
     sign.textContent = wanted ? "+" : "−";
     sign.setAttribute("aria-label", t(wanted ? "search.is_wanted" : "search.is_unwanted", { name: picture.name }));
@@ -132,4 +133,16 @@ export class Panel {
     remove.addEventListener("click", () => this.options.onRemove(picture));
     return chip;
   }
+}
+
+// Loads the picture into an image that still stands for it. One that the server keeps may be there a moment later.
+function load(image, picture, isCurrent, attempt = 0) {
+  image.onerror = () => {
+    if (!picture.keptUrl || attempt >= TRY_AGAIN_MS.length) return;
+    setTimeout(() => isCurrent() && load(image, picture, isCurrent, attempt + 1), TRY_AGAIN_MS[attempt]);
+  };
+  if (!picture.src) return;
+  if (picture.fresh) setTimeout(() => isCurrent() && (image.src = picture.src), FRESH_MS);
+  else image.src = picture.src;
+  picture.fresh = false;
 }

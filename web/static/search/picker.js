@@ -20,7 +20,7 @@ export function setUpPicker(handlers, addresses) {
   }
   // The whole field is a button for those who use a mouse.
   find(".drop").addEventListener("click", (event) => {
-    if (!event.target.closest("label, input, button, form, a")) find("#file").click();
+    if (find("#main").dataset.view === "home" && !event.target.closest("label, input, button, form, a")) find("#file").click();
   });
   find(".address")?.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -26,17 +26,20 @@ export const fromImage = (item, weight = WANTED) => ({
   weight,
 });
 
-// What the server says was searched for, after a reload or in another browser.
-export function fromResult({ images, crop, folder }, names) {
+// What the server says was searched for, after a reload or in another browser. As long as the search has not ended,
+// there are no previews of uploads: the query is `provisional`. `fresh`: they are about to be made.
+export function fromResult({ state, query: { images, crop, folder } }, names, fresh) {
+  const ended = state === "done" || state === "failed";
   const pictures = images.map((image, position) => ({
     imageId: image.image_id ?? undefined,
     keptUrl: image.image_id ? undefined : image.picture_url,
-    src: image.picture_url,
+    src: image.image_id || ended ? image.picture_url : null,
+    fresh: fresh && !image.image_id,
     fullSrc: image.image_id ? `/api/v1/images/${image.image_id}/original` : undefined,
     name: names[position] ?? t("search.picture_number", { number: position + 1 }),
     weight: image.weight,
   }));
-  return { pictures, crop, folder };
+  return { pictures, crop, folder, provisional: !ended };
 }
 
 // --- queries -------------------------------------------------------------------------------------------------------

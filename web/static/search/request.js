@@ -12,7 +12,9 @@ const POLL_SECONDS = 20;
 const MOST_FAILURES = 3;
 
 // Gives the accepted search. Pictures are sent as they are, at once: nothing is computed before.
-export async function submit({ pictures, crop, folder }) {
+export const submit = (query) => inTime(send(query));
+
+async function send({ pictures, crop, folder }) {
   const options = { k: PAGE, ...(folder && { folder }) };
   if (pictures.length === 1) {
     const [{ imageId, address }] = pictures;
@@ -36,7 +38,9 @@ async function formOf(pictures, images, options) {
 }
 
 // Waits until the search has ended. Gives up after two minutes, or when the server stays away.
-export async function waitFor(id, signal) {
+export const waitFor = (id, signal) => inTime(poll(id, signal));
+
+async function poll(id, signal) {
   const deadline = Date.now() + LONGEST_WAIT_MS;
   let failures = 0;
   while (Date.now() < deadline) {
@@ -49,8 +53,24 @@ export async function waitFor(id, signal) {
       if (!error.unreachable || failures > MOST_FAILURES) throw error;
       await sleep(500 * failures);
     }
+    signal?.throwIfAborted();
   }
-  throw new ApiError(200, t("search.no_answer"), t("search.no_answer_help"));
+  throw noAnswer();
+}
+
+const noAnswer = () => new ApiError(200, t("search.no_answer"), t("search.no_answer_help"));
+
+// Nothing is waited for for ever, not even a request that hangs.
+async function inTime(promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(noAnswer()), LONGEST_WAIT_MS);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export const hasEnded = (result) => result.state === "done" || result.state === "failed";

@@ -67,10 +67,14 @@ export class Results {
     find("#results-note").textContent = text;
   }
 
-  // Shows an entry: `{ result, hits, cursor }`, which grows as more pages are loaded.
-  show(entry, cutoff = 0) {
+  // Shows an entry: `{ result, hits, cursor }`, which grows as more pages are loaded. `atOnce`: all of it, because
+  // somebody comes back to a place in it.
+  show(entry, cutoff = 0, { atOnce = false } = {}) {
+    const focused = this.list.contains(document.activeElement);
     this.grid.clear();
-    this._fill(entry, cutoff, FIRST);
+    this._fill(entry, cutoff, atOnce ? Infinity : FIRST);
+    // Who came here with the keyboard goes on from the new results.
+    if (focused) find("#results-title").focus({ preventScroll: true });
   }
 
   // The same with the tiles that the server sent.
