@@ -23,6 +23,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     from web import (
         api,
         collection_pages,
+        compression,
         health,
         live,
         modules,
@@ -49,6 +50,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Services.make(settings)
     app.spec_processor(cast(Any, complete_document))
+    compression.register(app)
     live.register(app)
     problems.register(app)
     security.register(app)

@@ -131,6 +131,9 @@ class Runtime:
                 from workers.batches import keep_going
 
                 keep_going(self)
+            if "engine" in self.__dict__:
+                # Before anybody searches: the first result of a new collection should know its percentile.
+                self.engine.calibrate()
         except Exception:
             logger.warning("looking after the jobs failed, next try in a moment", exc_info=True)
 
@@ -205,7 +208,6 @@ class Runtime:
 
         size = self.extractor.spec.input_size
         ranker, calibrator = self._ranker(), Calibrator(self.model_store)
-        calibrator.current(len(self.model_store))  # known at the first search, or soon after
         return SearchEngine(
             embedder=MicroBatcher(self.extractor),
             store=self.model_store,

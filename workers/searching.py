@@ -151,6 +151,10 @@ class SearchEngine:
     uploads: ImageDecoder
     files: ImageDecoder
 
+    def calibrate(self) -> None:
+        """Has the scores calibrated, in the background, if the collection is no longer what they were measured with."""
+        self.calibrator.current(len(self.store))
+
     def answer(self, search: TakenSearch) -> tuple[SearchResult, QueryFeature | None]:
         """Runs a search.
 

@@ -359,6 +359,14 @@ def test_scores_are_calibrated_as_soon_as_the_collection_is_measured(bench: Benc
     assert percentiles[-1] < 50
 
 
+def test_the_first_result_is_calibrated_if_the_worker_had_a_moment(bench: Bench) -> None:
+    publish(bench.store, "more", [f"photos/more/{number}.png" for number in range(20)])
+    bench.store.refresh()
+    bench.engine.calibrate()
+    bench.engine.calibrator.settle()
+    assert None not in {hit.percentile for hit in bench.search(encoded(noise())).results}
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_crop_is_what_is_searched_for(bench: Bench, stored: bool) -> None:
     path = bench.root / "a" / "2.png"

@@ -55,6 +55,12 @@ def test_a_job_is_taken_and_its_groups_are_read_page_by_page(
     assert (len(second["groups"]), second["next_cursor"]) == (1, None)
 
 
+@pytest.mark.parametrize("body", ["null", "false", "0", "[]", '""'])
+def test_what_is_no_json_object_is_refused(client: FlaskClient, check_problem: Check, body: str) -> None:
+    response = client.post(URL, data=body, content_type="application/json")
+    assert "Send a JSON object" in check_problem(response, 422)
+
+
 def test_without_values_it_is_the_whole_collection(client: FlaskClient, board: DuplicateBoard) -> None:
     job = board.get(client.post(URL, json={}).get_json()["id"])
     assert (job.min_score, job.folder) == (0.97, None)
