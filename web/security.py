@@ -77,7 +77,7 @@ def require_json() -> None:
 
 
 def require_object() -> None:
-    """Refuses JSON that is no object: the framework takes null, false, 0 and empty lists for one without fields.
+    """Refuses JSON that is no object: the framework takes null for one without fields.
 
     Raises:
         HTTPError: 422.

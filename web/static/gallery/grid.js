@@ -127,7 +127,7 @@ export class Grid {
 
   // Places the rows from the given one on: what comes before it has not changed.
   _layOut(row) {
-    const width = Math.floor(this.list.clientWidth);
+    const width = this._available();
     if (!width) return;
     const style = getComputedStyle(this.list);
     const target = parseFloat(style.getPropertyValue("--row-height"));
@@ -150,9 +150,14 @@ export class Grid {
     this.list.classList.add("laid-out");
   }
 
+  // The width of the list in whole pixels. `clientWidth` is rounded, and may say half a pixel more than there is.
+  _available() {
+    return Math.floor(this.list.getBoundingClientRect().width);
+  }
+
   _listen() {
     new ResizeObserver(() => {
-      if (Math.floor(this.list.clientWidth) !== this._width) this._layOut(0);
+      if (this._available() !== this._width) this._layOut(0);
     }).observe(this.list);
     this._watcher = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.loadMore(), {
       rootMargin: LOAD_BEFORE_END,
