@@ -6,6 +6,8 @@
 IMAGES ?=
 PORT ?= 8000
 HOST ?= 127.0.0.1
+# Two test processes: most tests wait for a process or a browser most of the time. The longest files come first.
+TEST_OPTIONS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := .venv/bin
 # pip would advertise its own updates.
@@ -19,7 +21,7 @@ up: setup ## Start everything here: make up [IMAGES=DIR] [PORT=8000] [HOST=127.0
 	@exec $(BIN)/imagesearch up --host "$(HOST)" --port "$(PORT)" $(if $(IMAGES),--images "$(IMAGES)")
 
 test: lint ## Lint, then run all tests: unit, integration, browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 lint: setup-dev ## Check style and types
 	$(BIN)/ruff check .

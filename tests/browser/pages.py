@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,15 @@ class DuplicatesPage:
 def overflows(page: Page) -> bool:
     """Whether the page can be scrolled sideways."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
+
+
+def wait_for(page: Page, expression: str, arg: object = None) -> None:
+    """Waits until a script's expression, or what its function returns, is true.
+
+    Playwright's own `wait_for_function` evaluates text in the page, which our Content-Security-Policy forbids as soon
+    as the first attempt is not enough.
+    """
+    deadline = time.monotonic() + 15
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < deadline, f"not true in time: {expression}"
+        page.wait_for_timeout(25)

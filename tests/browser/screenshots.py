@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browsing import running_chromium
 from tests.browser.devices import DESKTOP, DEVICES, SCHEMES, Device, open_context
-from tests.browser.scenes import SCENES, Scene
+from tests.browser.scenes import SCENES, Scene, settle
 from tests.browser.stage import KINDS, Stage, open_stage
 
 PROJECT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ README_SCENES = {
 }
 README_BYTES = 150_000
 _QUALITIES = (90, 84, 78, 70, 60, 50)
-# More of a long page is not of interest; so many screens.
+# So many screens: more of a long page is not of interest.
 _LONGEST = 2
 # As many as the sample library has.
 _EACH = 30
@@ -47,15 +47,16 @@ def file_name(scene: str, device: Device, scheme: str) -> str:
 
 def shoot(page: Page, scene: Scene, device: Device, folder: Path) -> None:
     """Writes the pictures of a page that is in the state of a scene, in each colour scheme."""
+    if not scene.overlay:
+        # A higher screen instead of Playwright's `full_page`, for which Chromium forgets that the screen is touched.
+        height = int(page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size(
+            {"width": device.width, "height": min(max(height, device.height), _LONGEST * device.height)}
+        )
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        path = folder / file_name(scene.name, device, scheme)
-        if scene.overlay:
-            page.screenshot(path=path)
-            continue
-        height = min(int(page.evaluate("document.documentElement.scrollHeight")), _LONGEST * device.height)
-        clip = {"x": 0, "y": 0, "width": device.width, "height": max(height, device.height)}
-        page.screenshot(path=path, full_page=True, clip=clip)  # type: ignore[arg-type]
+        settle(page)
+        page.screenshot(path=folder / file_name(scene.name, device, scheme))
 
 
 def shoot_stage(browser: Browser, stage: Stage, scenes: Sequence[Scene], folder: Path) -> None:

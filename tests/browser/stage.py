@@ -324,5 +324,6 @@ def open_stage(name: str, folder: Path, each: int) -> Iterator[Stage]:
         stage.reset()
         if pictures:
             # Scores have percentiles from the first search on.
+            runtime.engine.calibrate()
             runtime.engine.calibrator.settle()
         yield stage

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext
 from benchmarks.browsing import Weight
 from tests.browser.axe import grave_findings
 from tests.browser.devices import DESKTOP, PHONE, Device, open_context
-from tests.browser.pages import Watch, overflows
+from tests.browser.pages import Watch, overflows, wait_for
 from tests.browser.scenes import SCENES, Scene
 from tests.browser.screenshots import PROJECT, README_BYTES, README_FOLDER, README_SCENES, take_all
 from tests.browser.stage import Stage
@@ -77,7 +77,7 @@ def test_screenshots_are_taken_and_can_be_leafed_through(browser: Browser, tmp_p
         assert shown.get_attribute("src") == f"{scene.name}-1440-light.png"
         page.keyboard.press("d")
         page.keyboard.press("ArrowRight")  # behind the widest one comes the narrowest
-        page.wait_for_function("location.hash.endsWith('/390/dark')")
+        wait_for(page, "location.hash.endsWith('/390/dark')")
         assert shown.get_attribute("src") == f"{scene.name}-390-dark.png"
         page.locator("#widths").get_by_label("all").check()
         assert shown.count() == 3

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from benchmarks.system import running_web
 from common.settings import LibraryRoot, Settings
 from tests.browser.conftest import PlayedWorker
-from tests.browser.pages import Watch, overflows
+from tests.browser.pages import Watch, overflows, wait_for
 from tests.unit.web.building import index_files, picture_bytes
 
 PICTURES = 12
@@ -153,7 +153,7 @@ def test_search_is_sent_read_and_continued(docs: Page, site: Site) -> None:
     expect(result.answer.locator("pre")).to_contain_text('"rank": 6')
     result.follow("First picture")
     original = Call(docs, "get-original").expect("200 OK")
-    docs.wait_for_function("document.querySelector('#get-original .answer img').naturalWidth > 0")
+    wait_for(docs, "document.querySelector('#get-original .answer img').naturalWidth > 0")
     expect(original.answer.locator("dl")).to_contain_text("image/jpeg")
 
 

@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import House
-from tests.browser.pages import SearchPage, Watch
+from tests.browser.pages import SearchPage, Watch, wait_for
 
 FIRST_PAGE = 40
 UNKNOWN = "/search/0123456789abcdef01234567"
@@ -58,7 +58,7 @@ def test_back_leads_to_where_one_was_in_the_results(search: SearchPage, house: H
     expect(search.tiles.first).to_be_in_viewport()
     page.go_back()
     expect(search.tiles).to_have_count(count)
-    page.wait_for_function("(at) => Math.abs(scrollY - at) < 100", arg=at)
+    wait_for(page, "(at) => Math.abs(scrollY - at) < 100", at)
 
 
 def test_shared_address_shows_the_picture_and_the_results(search: SearchPage, house: House, browser: Browser) -> None:
@@ -100,7 +100,7 @@ def test_nothing_is_asked_again_after_a_reload(search: SearchPage, house: House)
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
     search.expect_results(FIRST_PAGE)
-    page.wait_for_function("document.querySelector('.cropper img')?.naturalWidth > 0")
+    wait_for(page, "document.querySelector('.cropper img')?.naturalWidth > 0")
     assert not [url for url in asked if re.search(r"/api/v1/searches(/\w+(\?.*)?)?$", url)], "it came with the page"
 
 

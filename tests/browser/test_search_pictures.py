@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Request, Route, expect
 
 from tests.browser.conftest import HOUSE_PICTURES, House
 from tests.browser.devices import PHONE, open_context
-from tests.browser.pages import SearchPage
+from tests.browser.pages import SearchPage, wait_for
 
 FIRST_PAGE = 40
 
@@ -27,7 +27,7 @@ def test_chosen_picture_appears_with_its_results(search: SearchPage, house: Hous
     expect(first.locator(".tile-name")).to_have_text(house.pictures[0].name)
     expect(search.note).to_have_text(re.compile(rf"{HOUSE_PICTURES} pictures searched in \d+ ms"))
     expect(search.page).to_have_title(re.compile(house.pictures[0].name))
-    search.page.wait_for_function("document.querySelector('#grid img').naturalWidth > 0")
+    wait_for(search.page, "document.querySelector('#grid img').naturalWidth > 0")
     assert search.image_ids() == [None]
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Request, expect
 
 from tests.browser.conftest import HOUSE_PICTURES, House
 from tests.browser.devices import PHONE, open_context
-from tests.browser.pages import SearchPage
+from tests.browser.pages import SearchPage, wait_for
 
 FIRST_PAGE = 40
 
@@ -38,7 +38,8 @@ def scroll_to_the_end(search: SearchPage, tiles: int) -> None:
 def test_rows_fill_the_width(searched: SearchPage) -> None:
     for width in (1440, 820, 390):
         searched.page.set_viewport_size({"width": width, "height": 900})
-        searched.page.wait_for_function(
+        wait_for(
+            searched.page,
             """() => {
               const list = document.querySelector("#grid").getBoundingClientRect();
               const rows = new Map();
@@ -48,7 +49,7 @@ def test_rows_fill_the_width(searched: SearchPage) -> None:
               }
               const ends = [...rows.values()].slice(0, -1);
               return ends.length > 2 && ends.every((end) => Math.abs(end - list.right) < 1.5);
-            }"""
+            }""",
         )
 
 
@@ -64,7 +65,7 @@ def test_nothing_jumps_while_pictures_and_pages_load(searched: SearchPage) -> No
     while searched.tiles.count() < HOUSE_PICTURES - 1:
         searched.page.mouse.wheel(0, 120)
     scroll_to_the_end(searched, HOUSE_PICTURES - 1)
-    searched.page.wait_for_function("[...document.querySelectorAll('#grid img')].slice(-4).every(i => i.naturalWidth)")
+    wait_for(searched.page, "[...document.querySelectorAll('#grid img')].slice(-4).every(i => i.naturalWidth)")
     assert searched.page.evaluate("window.shifts") < 0.05
 
 

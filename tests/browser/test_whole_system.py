@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from benchmarks.system import System, running_web
 from common.settings import Settings
 from common.up.sample import make_sample_library
-from tests.browser.pages import FoldersPage, SearchPage, Watch
+from tests.browser.pages import FoldersPage, SearchPage, Watch, wait_for
 
 VISIBLE_THUMBNAILS_ARE_LOADED = """() => [...document.querySelectorAll(".tile img")]
   .filter((image) => image.getBoundingClientRect().top < innerHeight)
@@ -47,7 +47,7 @@ def test_a_folder_is_indexed_and_its_pictures_are_found(system: System, page: Pa
         assert search.paths()[0] == f"photos/{picture.relative_to(library).as_posix()}"
         # The percentile, or the cosine as long as that is not known.
         expect(search.tiles.first).to_contain_text(re.compile(r"100 %|1\.000"))
-        page.wait_for_function(VISIBLE_THUMBNAILS_ARE_LOADED)
+        wait_for(page, VISIBLE_THUMBNAILS_ARE_LOADED)
 
         search.tiles.nth(1).click()
         expect(search.viewer).to_be_visible()

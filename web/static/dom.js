@@ -28,6 +28,11 @@ export function setText(root, field, text) {
   }
 }
 
+// A text as nodes, with what stands in backquotes as code; for `replaceChildren`.
+export function codeSpans(text) {
+  return text.split("`").map((part, place) => (place % 2 ? element("code", { textContent: part }) : part));
+}
+
 export function duration(seconds) {
   if (seconds < 60) return t("common.seconds", { value: Math.max(1, Math.round(seconds)) });
   const minutes = Math.round(seconds / 60);

@@ -1,6 +1,6 @@
 // Shows what the person has to know of the system, on every page that has live news.
 
-import { findAll, setText } from "./dom.js";
+import { codeSpans, findAll, setText } from "./dom.js";
 import { onProblem, onStatus } from "./live.js";
 import { t } from "./texts.js";
 
@@ -19,12 +19,13 @@ export function workerProblem(status, queue = "query") {
 function show(notice, shown, text) {
   notice.hidden = !shown;
   const target = notice.querySelector("[data-text]");
-  if (target && text !== undefined) target.textContent = text;
+  if (target && text !== undefined) target.replaceChildren(...codeSpans(text));
 }
 
 onStatus((status) => {
   showNotice("untrained", status.trained === false);
   showNotice("empty", status.images === 0);
+  showNotice("counted", true);
   for (const notice of findAll("[data-queue]")) {
     const problem = workerProblem(status, notice.dataset.queue);
     if (notice.dataset.notice === "worker-missing") show(notice, problem === "missing");

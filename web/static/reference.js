@@ -42,7 +42,7 @@ function applyFilter() {
     find(`[data-call="${anchor}"]`).hidden = !fits;
     count += fits;
   }
-  for (const section of findAll("[data-section]")) section.hidden = !find(".operation:not([hidden]), li:not([hidden])", section);
+  for (const section of findAll("[data-section]")) section.hidden = !find(".operation:not([hidden]), [data-call]:not([hidden])", section);
   for (const name of ["#guide", "#types"]) find(name).hidden = words.length > 0;
   const note = count ? t("reference.filter_found", { count }) : t("reference.filter_none");
   find("#filter-note").textContent = words.length ? note : "";

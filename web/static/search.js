@@ -120,7 +120,9 @@ function showFailure(error) {
   if (error.status === 404 && !query) return showExpired();
   unreachable = error.unreachable === true;
   const again = () => (query ? search(query) : openAddress());
-  results.showMessage(error.title ?? t("common.failed"), error.message, [button(t("common.try_again"), again)]);
+  // Of the kind of file the server's reason says all.
+  const title = error.status === 415 ? t("search.not_a_picture") : error.title;
+  results.showMessage(title ?? t("common.failed"), error.message, [button(t("common.try_again"), again)]);
 }
 
 function showExpired() {

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tests.browser.scenes import api, collection, search
-from tests.browser.scenes.scene import SCENES, Scene
+from tests.browser.scenes.scene import SCENES, Scene, settle
 
-__all__ = ["SCENES", "Scene", "api", "collection", "search"]
+__all__ = ["SCENES", "Scene", "api", "collection", "search", "settle"]

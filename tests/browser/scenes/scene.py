@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Page
 
+from tests.browser.pages import wait_for
 from tests.browser.stage import Stage
 
 Act = Callable[[Page, Stage], None]
 
-# Fonts, and each picture that stands where a screenshot shows it. Lazy ones further down are not asked for at all.
+# Fonts, and each picture on the screen. Lazy ones further down may not even have been asked for.
 _SETTLED = """() => document.fonts.status === "loaded" && [...document.images].every((image) => {
-  const { top, width } = image.getBoundingClientRect();
-  return image.complete || !width || !image.src || top > 2 * innerHeight;
+  const { top, bottom, width } = image.getBoundingClientRect();
+  return image.complete || !width || !image.src || top > innerHeight || bottom < 0;
 })"""
 _NEXT_FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
@@ -49,8 +50,7 @@ class Scene:
         page.context.set_offline(False)
         stage.reset()
         self.act(page, stage)
-        page.wait_for_function(_SETTLED)
-        page.evaluate(_NEXT_FRAMES)
+        settle(page)
 
 
 SCENES: dict[str, Scene] = {}
@@ -66,6 +66,12 @@ def scene(stage: str = "full", *, provokes: bool = False, overlay: bool = False)
         return act
 
     return register
+
+
+def settle(page: Page) -> None:
+    """Waits until everything on the screen is drawn."""
+    wait_for(page, _SETTLED)
+    page.evaluate(_NEXT_FRAMES)
 
 
 def visit(page: Page, stage: Stage, path: str) -> None:

@@ -1,7 +1,7 @@
 // Changes something on the server, says why where it does not work, and asks for the server's token where it has one.
 
 import { setToken } from "../api.js";
-import { find } from "../dom.js";
+import { codeSpans, find } from "../dom.js";
 
 const problem = find(".problem[role=alert]");
 const token = find(".token");
@@ -28,7 +28,7 @@ export async function attempt(work) {
 }
 
 function show(error) {
-  problem.textContent = error.message;
+  problem.replaceChildren(...codeSpans(error.message));
   problem.hidden = false;
 }
 

@@ -1,6 +1,6 @@
 // Shows ranked results, or a message in their place.
 
-import { element, fileName, find, number } from "../dom.js";
+import { codeSpans, element, fileName, find, number } from "../dom.js";
 import { cosineAndDistance, explained, figure } from "../gallery/figures.js";
 import { Grid } from "../gallery/grid.js";
 import { openViewer } from "../gallery/viewer.js";
@@ -58,7 +58,7 @@ export class Results {
   showMessage(title, text, actions = []) {
     this.clear();
     this._setState("message");
-    const parts = [element("h2", { textContent: title }), element("p", { textContent: text })];
+    const parts = [element("h2", { textContent: title }), element("p", {}, ...codeSpans(text))];
     if (actions.length) parts.push(element("p", { className: "actions" }, ...actions));
     this.box.replaceChildren(...parts);
   }
