@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext
 from benchmarks.browsing import Weight
 from tests.browser.axe import grave_findings
 from tests.browser.devices import DESKTOP, PHONE, Device, open_context
-from tests.browser.pages import Watch, overflows, wait_for
+from tests.browser.pages import Watch, overflows, wait_for, wait_for
 from tests.browser.scenes import SCENES, Scene
 from tests.browser.screenshots import PROJECT, README_BYTES, README_FOLDER, README_SCENES, take_all
 from tests.browser.stage import Stage

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from playwright.sync_api import Page
 
 from tests.browser.pages import wait_for
+from tests.browser.pages import wait_for
 from tests.browser.stage import Stage
 
 Act = Callable[[Page, Stage], None]
