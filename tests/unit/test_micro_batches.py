@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from common.errors import ModelError
+from tests.fakes import FakeExtractor
+from tests.unit.helpers import noise
+from workers.searching import MicroBatcher
+
+
+class BlockedExtractor(FakeExtractor):
+    """Waits in each pass until the test lets it go on."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__()
+        self.entered = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.error = error
+
+    def extract(self, pixels: np.ndarray) -> np.ndarray:
+        self.entered.release()
+        assert self.go.acquire(timeout=20)
+        if self.error is not None:
+            raise self.error
+        return super().extract(pixels)
+
+
+def in_threads(call: Callable[[int], object], count: int) -> tuple[list[threading.Thread], dict[int, object]]:
+    """Starts calls in threads; gives them, and the place for what they return or raise."""
+    answers: dict[int, object] = {}
+
+    def run(number: int) -> None:
+        try:
+            answers[number] = call(number)
+        except Exception as error:  # noqa: BLE001 - handed to the test
+            answers[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, answers
+
+
+def wait_for(batcher: MicroBatcher, waiting: int) -> None:
+    """Until so many pictures wait for the next pass."""
+    while len(batcher._waiting) < waiting:
+        threading.Event().wait(0.002)
+
+
+def picture(number: int) -> np.ndarray:
+    return np.asarray(noise(16, 16, seed=number))
+
+
+def test_what_waits_is_embedded_together_and_each_gets_its_own_feature() -> None:
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
+    wait_for(batcher, 10)
+    for _ in range(3):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert model.calls == [1, 8, 2]
+    expected = FakeExtractor().extract(np.stack([picture(number) for number in range(10)]))
+    for number in range(10):
+        assert np.allclose(answers[number], expected[number])
+
+
+def test_a_pass_has_at_most_the_limit() -> None:
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model, limit=4)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 9)
+    wait_for(batcher, 9)
+    for _ in range(5):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    # Half of nine is as many as there may be, half of five is two, and so is half of the limit.
+    assert model.calls == [1, 4, 2, 2, 1]
+
+
+def test_an_idle_network_waits_for_a_picture_that_is_being_decoded() -> None:
+    model = FakeExtractor()
+    # So patient that a pass without the second picture would hang the test.
+    batcher = MicroBatcher(model, patience=600)
+    decoding, decoded = threading.Event(), threading.Event()
+
+    def slowly() -> np.ndarray:
+        decoding.set()
+        assert decoded.wait(20)
+        return picture(1)
+
+    second, _ = in_threads(lambda _: batcher.embed(slowly), 1)
+    assert decoding.wait(20)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(0)), 1)
+    wait_for(batcher, 1)
+    decoded.set()
+    for thread in (*first, *second):
+        thread.join(20)
+    assert model.calls == [2]
+
+
+def test_its_patience_ends() -> None:
+    batcher = MicroBatcher(FakeExtractor(), patience=0.001)
+    alone = batcher.embed(lambda: picture(0))
+    decoding, decoded = threading.Event(), threading.Event()
+
+    def slowly() -> np.ndarray:
+        decoding.set()
+        assert decoded.wait(20)
+        return picture(1)
+
+    slow, _ = in_threads(lambda _: batcher.embed(slowly), 1)
+    assert decoding.wait(20)
+    assert np.allclose(batcher.embed(lambda: picture(0)), alone)
+    decoded.set()
+    slow[0].join(20)
+
+
+def test_nobody_waits_for_a_picture_that_cannot_be_decoded() -> None:
+    # So patient that to wait for the broken one would hang the test; so would waiting for others when alone.
+    batcher = MicroBatcher(FakeExtractor(), patience=600)
+
+    def fail() -> np.ndarray:
+        raise ImageSearchError("broken")
+
+    with pytest.raises(ImageSearchError, match="broken"):
+        batcher.embed(fail)
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+def test_an_error_reaches_all_of_the_pass_and_the_next_one_works() -> None:
+    model = BlockedExtractor(ModelError("the weights are damaged"))
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 5)
+    wait_for(batcher, 5)
+    for _ in range(2):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert [str(answers[number]) for number in range(5)] == ["the weights are damaged"] * 5
+    model.error = None
+    model.go.release()
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+class ForgetfulExtractor(FakeExtractor):
+    """Loses a picture in its first pass."""
+
+    def extract(self, pixels: np.ndarray) -> np.ndarray:
+        features = super().extract(pixels)
+        return features[1:] if len(self.calls) == 1 else features
+
+
+def test_a_wrong_number_of_features_fails_the_pass_and_the_next_one_works() -> None:
+    batcher = MicroBatcher(ForgetfulExtractor())
+    with pytest.raises(ModelError, match="0 features for 1 pictures"):
+        batcher.embed(lambda: picture(1))
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+def test_pictures_that_do_not_fit_together_fail_the_pass() -> None:
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)[number:]), 2)
+    wait_for(batcher, 2)
+    model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert [type(answers[number]) for number in range(2)] == [ValueError, ValueError]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_thread_that_died() -> None:
+    model = BlockedExtractor(SystemExit())
+    batcher = MicroBatcher(model)
+    first, answers = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    second, others = in_threads(lambda _: batcher.embed(lambda: picture(1)), 1)
+    wait_for(batcher, 1)
+    dying = batcher._thread
+    assert dying is not None
+    model.go.release()
+    for thread in (*first, *second, dying):
+        thread.join(20)
+    assert "ended unexpectedly" in str(answers[0])
+    assert "ended unexpectedly" in str(others[0])
+    model.error = None
+    model.go.release()
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
