@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from common.errors import ModelError
+from common.errors import ImageSearchError, ModelError
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import noise
 from workers.searching import MicroBatcher
