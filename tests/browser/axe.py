@@ -13,10 +13,19 @@ _OPTIONS = {"resultTypes": ["violations"], "preload": False}
 _GRAVE = ("serious", "critical")
 
 
-def grave_findings(page: Page) -> list[str]:
-    """The serious and critical findings of a page as it stands, each with its first place."""
+def load_axe(page: Page) -> None:
+    """Makes axe-core known in a page, until another one is opened in its place."""
     page.evaluate(_SOURCE)
-    result: dict[str, Any] = page.evaluate("(options) => axe.run(document, options)", _OPTIONS)
+
+
+def grave_findings(page: Page, part: str | None = None) -> list[str]:
+    """The serious and critical findings of a page as it stands, each with its first place.
+
+    Args:
+        page: A page with axe-core.
+        part: A selector of what is looked at; all of it by default.
+    """
+    result: dict[str, Any] = page.evaluate("([part, options]) => axe.run(part ?? document, options)", [part, _OPTIONS])
     return [_line(found) for found in result["violations"] if found["impact"] in _GRAVE]
 
 

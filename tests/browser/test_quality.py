@@ -6,7 +6,6 @@ The scenes are those of `make screenshots`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,39 +13,64 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext
 
 from benchmarks.browsing import Weight
-from tests.browser.axe import grave_findings
-from tests.browser.devices import DESKTOP, PHONE, Device, open_context
-from tests.browser.pages import Watch, overflows, wait_for, wait_for
-from tests.browser.scenes import SCENES, Scene
+from tests.browser.axe import grave_findings, load_axe
+from tests.browser.devices import DESKTOP, PHONE, open_context
+from tests.browser.pages import Watch, overflows, wait_for
+from tests.browser.scenes import SCENES, Scene, settle
 from tests.browser.screenshots import PROJECT, README_BYTES, README_FOLDER, README_SCENES, take_all
 from tests.browser.stage import Stage
 
 # Without pictures; a photo from a phone has twenty times as much.
 MOST_BYTES = 150_000
+# What looks different to a finger.
+TOUCHED = ["search-home", "search-results", "search-cropping", "search-viewer"]
 PAGES = ["search-home", "search-results", "browse-root", "indexing-jobs", "duplicates-groups", "api-guide"]
 
 OpenStage = Callable[[str], Stage]
 
 
 @pytest.fixture(scope="module")
-def screens(browser: Browser) -> Iterator[dict[Device, BrowserContext]]:
-    """A wide screen in light and a phone in dark, each with a browser profile for all scenes."""
-    with ExitStack() as stack:
-        wide = stack.enter_context(open_context(browser, DESKTOP, "light"))
-        phone = stack.enter_context(open_context(browser, PHONE, "dark"))
-        yield {DESKTOP: wide, PHONE: phone}
+def wide(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser profile for all scenes, on a wide screen."""
+    with open_context(browser, DESKTOP, "light") as context:
+        yield context
 
 
-@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["wide-light", "phone-dark"])
+@pytest.fixture(scope="module")
+def phone(browser: Browser) -> Iterator[BrowserContext]:
+    """One on a phone."""
+    with open_context(browser, PHONE, "dark") as context:
+        yield context
+
+
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
-def test_state(scene: Scene, device: Device, screens: dict[Device, BrowserContext], stage: OpenStage) -> None:
-    page = screens[device].new_page()
+def test_state(scene: Scene, wide: BrowserContext, stage: OpenStage) -> None:
+    page = wide.new_page()
     watch = Watch(page, stage(scene.stage).address)
     scene.play(page, stage(scene.stage))
-    assert grave_findings(page) == []
+    load_axe(page)
+    assert grave_findings(page, scene.part) == []
+    assert not overflows(page)
+
+    page.set_viewport_size({"width": PHONE.width, "height": PHONE.height})
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    settle(page)
+    assert grave_findings(page, scene.part) == []
     assert not overflows(page)
     if scene.provokes:
         watch.forget_failed_answers()
+    assert watch.problems == []
+    page.close()
+
+
+@pytest.mark.parametrize("name", TOUCHED)
+def test_state_on_a_screen_that_is_touched(name: str, phone: BrowserContext, stage: OpenStage) -> None:
+    page = phone.new_page()
+    watch = Watch(page, stage("full").address)
+    SCENES[name].play(page, stage("full"))
+    load_axe(page)
+    assert grave_findings(page) == []
+    assert not overflows(page)
     assert watch.problems == []
     page.close()
 

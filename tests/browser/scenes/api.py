@@ -26,14 +26,14 @@ def api_guide(page: Page, stage: Stage) -> None:
     call_of(page, stage, "GET", "/api/v1/status")
 
 
-@scene("guarded")
+@scene("guarded", part=".guide .token")
 def api_token(page: Page, stage: Stage) -> None:
     """A server with a token."""
     visit(page, stage, "/api/docs")
     expect(page.locator("#token")).to_be_visible()
 
 
-@scene(overlay=True)
+@scene(overlay=True, part="form.open")
 def api_answer(page: Page, stage: Stage) -> None:
     """A call that was tried, and its answer."""
     call = call_of(page, stage, "GET", "/api/v1/status")
@@ -43,7 +43,7 @@ def api_answer(page: Page, stage: Stage) -> None:
     call.evaluate("call => call.scrollIntoView()")
 
 
-@scene(overlay=True)
+@scene(overlay=True, part="form.open")
 def api_form(page: Page, stage: Stage) -> None:
     """A call with many fields, opened."""
     call = call_of(page, stage, "POST", "/api/v1/searches")
@@ -51,7 +51,7 @@ def api_form(page: Page, stage: Stage) -> None:
     call.evaluate("call => call.scrollIntoView()")
 
 
-@scene()
+@scene(part=".contents")
 def api_filter(page: Page, stage: Stage) -> None:
     """Calls that fit some words."""
     visit(page, stage, "/api/docs")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from playwright.sync_api import Page
 
 from tests.browser.pages import wait_for
-from tests.browser.pages import wait_for
 from tests.browser.stage import Stage
 
 Act = Callable[[Page, Stage], None]
@@ -32,6 +31,7 @@ class Scene:
         act: Brings a page into the state.
         provokes: Whether refused requests belong to it.
         overlay: Whether something lies over the page, so that only what is on the screen counts.
+        part: A selector of what is new in it, where the rest of a long page is that of another scene.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Scene:
     act: Act
     provokes: bool
     overlay: bool
+    part: str | None
 
     @property
     def page(self) -> str:
@@ -57,13 +58,15 @@ class Scene:
 SCENES: dict[str, Scene] = {}
 
 
-def scene(stage: str = "full", *, provokes: bool = False, overlay: bool = False) -> Callable[[Act], Act]:
+def scene(
+    stage: str = "full", *, provokes: bool = False, overlay: bool = False, part: str | None = None
+) -> Callable[[Act], Act]:
     """Makes a function a scene: its name gives the page and the state, its first line the title."""
 
     def register(act: Act) -> Act:
         name = act.__name__.replace("_", "-")
         title = (act.__doc__ or name).strip().removesuffix(".")
-        SCENES[name] = Scene(name, title, stage, act, provokes, overlay)
+        SCENES[name] = Scene(name, title, stage, act, provokes, overlay, part)
         return act
 
     return register
