@@ -6,15 +6,16 @@ The scenes are those of `make screenshots`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, Page
 
 from benchmarks.browsing import Weight
 from tests.browser.axe import grave_findings, load_axe
-from tests.browser.devices import DESKTOP, PHONE, open_context
+from tests.browser.devices import DESKTOP, PHONE, Device, Scheme, open_context
 from tests.browser.pages import Watch, overflows, wait_for
 from tests.browser.scenes import SCENES, Scene, settle
 from tests.browser.screenshots import PROJECT, README_BYTES, README_FOLDER, README_SCENES, take_all
@@ -30,49 +31,56 @@ OpenStage = Callable[[str], Stage]
 
 
 @pytest.fixture(scope="module")
-def wide(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser profile for all scenes, on a wide screen."""
-    with open_context(browser, DESKTOP, "light") as context:
-        yield context
+def wide(browser: Browser) -> Iterator[Page]:
+    """A page on a wide screen, for all scenes: a window of its own for each would take longer than the rest."""
+    with open_context(browser, DESKTOP) as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")
-def phone(browser: Browser) -> Iterator[BrowserContext]:
-    """One on a phone."""
-    with open_context(browser, PHONE, "dark") as context:
-        yield context
+def phone(browser: Browser) -> Iterator[Page]:
+    """A page on a phone."""
+    with open_context(browser, PHONE) as context:
+        yield context.new_page()
 
 
-@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
-def test_state(scene: Scene, wide: BrowserContext, stage: OpenStage) -> None:
-    page = wide.new_page()
-    watch = Watch(page, stage(scene.stage).address)
-    scene.play(page, stage(scene.stage))
-    load_axe(page)
-    assert grave_findings(page, scene.part) == []
-    assert not overflows(page)
-
-    page.set_viewport_size({"width": PHONE.width, "height": PHONE.height})
-    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+def check(page: Page, scene: Scene, device: Device, scheme: Scheme) -> None:
+    """Looks at a page in the state of a scene."""
+    page.set_viewport_size({"width": device.width, "height": device.height})
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     settle(page)
     assert grave_findings(page, scene.part) == []
     assert not overflows(page)
+
+
+@contextmanager
+def played(scene: Scene, page: Page, stage: Stage) -> Iterator[None]:
+    """The state of a scene, from which nothing is left afterwards; nothing may go wrong behind the page."""
+    watch = Watch(page, stage.address)
+    try:
+        scene.play(page, stage)
+        load_axe(page)
+        yield
+    finally:
+        page.goto("about:blank")
+        watch.end()
     if scene.provokes:
         watch.forget_failed_answers()
     assert watch.problems == []
-    page.close()
 
 
-@pytest.mark.parametrize("name", TOUCHED)
-def test_state_on_a_screen_that_is_touched(name: str, phone: BrowserContext, stage: OpenStage) -> None:
-    page = phone.new_page()
-    watch = Watch(page, stage("full").address)
-    SCENES[name].play(page, stage("full"))
-    load_axe(page)
-    assert grave_findings(page) == []
-    assert not overflows(page)
-    assert watch.problems == []
-    page.close()
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
+def test_state(scene: Scene, wide: Page, stage: OpenStage) -> None:
+    wide.set_viewport_size({"width": DESKTOP.width, "height": DESKTOP.height})
+    with played(scene, wide, stage(scene.stage)):
+        check(wide, scene, DESKTOP, "light")
+        check(wide, scene, PHONE, "dark")
+
+
+@pytest.mark.parametrize("scene", [SCENES[name] for name in TOUCHED], ids=TOUCHED)
+def test_state_on_a_screen_that_is_touched(scene: Scene, phone: Page, stage: OpenStage) -> None:
+    with played(scene, phone, stage(scene.stage)):
+        check(phone, scene, PHONE, "dark")
 
 
 @pytest.mark.parametrize("name", PAGES)
