@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page, Request, expect
 
 _MAKE_TRANSFER = """([name, type, data]) => {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
@@ -31,11 +31,19 @@ class Watch:
 
     def __init__(self, page: Page, origin: str) -> None:
         self._origin = origin
+        self._page = page
         self.problems: list[str] = []
         page.on("console", self._on_console)
-        page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
+        page.on("pageerror", self._on_error)
         page.on("request", self._on_request)
         page.on("requestfailed", self._on_failure)
+
+    def end(self) -> None:
+        """Takes no note of what comes after this."""
+        self._page.remove_listener("console", self._on_console)
+        self._page.remove_listener("pageerror", self._on_error)
+        self._page.remove_listener("request", self._on_request)
+        self._page.remove_listener("requestfailed", self._on_failure)
 
     def forget_failed_answers(self) -> None:
         """Drops the console's notes of 4xx and 5xx answers and lost connections, where a test provokes them."""
@@ -48,6 +56,9 @@ class Watch:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.problems.append(f"console: {message.text}")
+
+    def _on_error(self, error: Error) -> None:
+        self.problems.append(f"script error: {error}")
 
     def _on_request(self, request: Request) -> None:
         if not request.url.startswith((self._origin, "data:", "blob:")):

@@ -62,8 +62,8 @@ def played(scene: Scene, page: Page, stage: Stage) -> Iterator[None]:
         load_axe(page)
         yield
     finally:
-        page.goto("about:blank")
         watch.end()
+        page.goto("about:blank")
     if scene.provokes:
         watch.forget_failed_answers()
     assert watch.problems == []
