@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FileChooser, Locator, Page, expect
 
 from common.celery_app import BULK
 from tests.browser.devices import DESKTOP, open_context
@@ -57,6 +57,15 @@ def tab_to(page: Page, target: Locator, most: int = 60) -> None:
     pytest.fail(f"{target} is not reached with {most} times Tab")
 
 
+def wait_until(page: Page, condition: Callable[[], bool]) -> None:
+    """Lets the browser's events come until something is so."""
+    for _ in range(600):
+        if condition():
+            return
+        page.wait_for_timeout(25)
+    pytest.fail("it did not come")
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_focus_is_always_seen(name: str, page: Page, full: Stage) -> None:
     SCENES[name].play(page, full)
@@ -84,11 +93,14 @@ def test_first_tab_leads_past_the_navigation(page: Page, full: Stage) -> None:
 
 
 def test_picture_is_chosen_looked_at_and_gone_on_from(page: Page, full: Stage) -> None:
+    # From the start: the browser may show a chooser before it knows that it is waited for.
+    choosers: list[FileChooser] = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     search = SearchPage(page, full.address).open()
     tab_to(page, page.locator("#file"))
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(full.library / HILLS)
+    page.keyboard.press("Enter")
+    wait_until(page, lambda: bool(choosers))
+    choosers[0].set_files(full.library / HILLS)
     search.expect_results(search.tiles.count())
     expect(search.tiles.nth(11)).to_be_visible()
 

@@ -169,3 +169,15 @@ def test_too_large_picture_is_refused_before_it_is_sent(search: SearchPage, tmp_
 def test_clipboard_without_a_picture_is_said(search: SearchPage) -> None:
     search.open().paste_text("just words")
     expect(search.message).to_contain_text("The clipboard holds no picture")
+
+
+def test_file_chosen_before_the_script_is_there_is_searched_for(search: SearchPage, house: House) -> None:
+    page = search.page
+    held: list[Route] = []
+    page.route("**/static/search.js*", lambda route: held.append(route))
+    page.goto(f"{search.origin}/", wait_until="commit")
+    page.locator("#file").set_input_files(house.pictures[0])
+    while not held:
+        page.wait_for_timeout(10)
+    held[0].continue_()
+    search.expect_results(FIRST_PAGE)

@@ -12,11 +12,14 @@ const OWN_IMAGE = /^\/api\/v1\/images\/([0-9a-f]+)(\/|$)/;
 export function setUpPicker(handlers, addresses) {
   const take = new Taking(handlers, addresses);
   for (const input of [find("#file"), find("#camera")]) {
-    input.addEventListener("change", () => {
+    const takeChosen = () => {
       const files = [...input.files];
       input.value = "";
       if (files.length) take.files(files);
-    });
+    };
+    input.addEventListener("change", takeChosen);
+    // Who is quick has chosen before this script was there.
+    setTimeout(takeChosen);
   }
   // The whole field is a button for those who use a mouse.
   find(".drop").addEventListener("click", (event) => {
