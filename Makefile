@@ -83,7 +83,7 @@ clean: ## Remove .venv and everything that tools left; your data stays
 
 # For Python 3.10 to 3.12 on every platform. Needs uv: `pip install uv`. UPGRADE=1 takes the newest versions.
 COMPILE = uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-    --no-emit-find-links --no-annotate --no-header --quiet --group build $(if $(UPGRADE),--upgrade)
+    --no-emit-find-links --no-strip-extras --no-annotate --no-header --quiet --group build $(if $(UPGRADE),--upgrade)
 
 lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
 	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
