@@ -18,12 +18,12 @@ def load_axe(page: Page) -> None:
     page.evaluate(_SOURCE)
 
 
-def grave_findings(page: Page, part: str | None = None) -> list[str]:
+def grave_findings(page: Page, part: object = None) -> list[str]:
     """The serious and critical findings of a page as it stands, each with its first place.
 
     Args:
         page: A page with axe-core.
-        part: A selector of what is looked at; all of it by default.
+        part: What is looked at, as axe-core takes it; all of it by default.
     """
     result: dict[str, Any] = page.evaluate("([part, options]) => axe.run(part ?? document, options)", [part, _OPTIONS])
     return [_line(found) for found in result["violations"] if found["impact"] in _GRAVE]

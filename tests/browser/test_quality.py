@@ -95,7 +95,7 @@ def test_page_is_light(name: str, browser: Browser, stage: OpenStage) -> None:
 
 
 def test_screenshots_are_taken_and_can_be_leafed_through(browser: Browser, tmp_path: Path) -> None:
-    scene = SCENES["error-not-found"]
+    scene = SCENES["search-empty"]
     take_all(browser, [scene], tmp_path, each=2)
     names = [f"{scene.name}-{width}-{scheme}.png" for width in (390, 820, 1440) for scheme in ("light", "dark")]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "index.html"])

@@ -20,7 +20,7 @@ def call_of(page: Page, stage: Stage, method: str, path: str) -> Locator:
     return call
 
 
-@scene()
+@scene(part={"exclude": [[".operation ~ .operation ~ .operation"], [".type ~ .type ~ .type"]]})
 def api_guide(page: Page, stage: Stage) -> None:
     """From the top."""
     call_of(page, stage, "GET", "/api/v1/status")

@@ -11,6 +11,7 @@ from tests.browser.pages import wait_for
 from tests.browser.stage import Stage
 
 Act = Callable[[Page, Stage], None]
+Part = str | dict[str, list[list[str]]] | None
 
 # Fonts, and each picture on the screen. Lazy ones further down may not even have been asked for.
 _SETTLED = """() => document.fonts.status === "loaded" && [...document.images].every((image) => {
@@ -31,7 +32,8 @@ class Scene:
         act: Brings a page into the state.
         provokes: Whether refused requests belong to it.
         overlay: Whether something lies over the page, so that only what is on the screen counts.
-        part: A selector of what is new in it, where the rest of a long page is that of another scene.
+        part: What axe-core looks at, as it takes it (a selector, or what to include and to exclude), where a page is long
+            and the rest of it is that of another scene, or the same again and again.
     """
 
     name: str
@@ -40,7 +42,7 @@ class Scene:
     act: Act
     provokes: bool
     overlay: bool
-    part: str | None
+    part: Part
 
     @property
     def page(self) -> str:
@@ -59,7 +61,7 @@ SCENES: dict[str, Scene] = {}
 
 
 def scene(
-    stage: str = "full", *, provokes: bool = False, overlay: bool = False, part: str | None = None
+    stage: str = "full", *, provokes: bool = False, overlay: bool = False, part: Part = None
 ) -> Callable[[Act], Act]:
     """Makes a function a scene: its name gives the page and the state, its first line the title."""
 
