@@ -32,8 +32,8 @@ class Scene:
         act: Brings a page into the state.
         provokes: Whether refused requests belong to it.
         overlay: Whether something lies over the page, so that only what is on the screen counts.
-        part: What axe-core looks at, as it takes it (a selector, or what to include and to exclude), where a page is long
-            and the rest of it is that of another scene, or the same again and again.
+        part: What axe-core looks at, as it takes it (a selector, or what to include and to exclude), where a page is
+            long and the rest of it is that of another scene, or the same again and again.
     """
 
     name: str
