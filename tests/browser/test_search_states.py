@@ -34,7 +34,7 @@ def test_waiting_without_a_worker_is_explained_and_ends_when_one_comes(
         notice = search_page.page.locator('[data-notice="worker-missing"]')
         expect(notice).to_be_visible()
         search_page.choose(pictures[0])
-        expect(search_page.note).to_contain_text("imagesearch worker --queues query", timeout=2000)
+        expect(search_page.note).to_contain_text("imagesearch worker --queues query")
     worker.on = True
     search_page.expect_results(PICTURES)
     expect(notice).to_be_hidden()

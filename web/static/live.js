@@ -30,6 +30,9 @@ export const onJobs = (listener) => subscribe("jobs", listener);
 // Why nothing is known at present, in words; null when all is well.
 export const onProblem = (listener) => subscribe("problem", listener);
 
+// The latest status, without asking; undefined before the first.
+export const known = () => latest.status;
+
 // Asks at once, for a page that has just changed something. Gives the status, or null where it cannot be had.
 export async function refresh() {
   await polling;

@@ -32,18 +32,21 @@ let unreachable = false; // whether the last search failed because the server wa
 // Searches for a query; `instead`: the address takes the place of the one before.
 async function search(next, { instead = false } = {}) {
   query = { ...next, provisional: false };
+  const mine = startFollowing();
+  const problem = problemOf(query, Number(main.dataset.maxUploadBytes));
+  // On its way before anything is drawn.
+  const accepted = problem ? null : submit(query);
+  accepted?.catch(() => {}); // it is waited for below
   closeViewer();
   leave();
   window.scrollTo({ top: 0 });
   setView("results");
   panel.show(query);
   folders.show(query.folder);
-  const mine = startFollowing();
-  const problem = problemOf(query, Number(main.dataset.maxUploadBytes));
   if (problem) return results.showMessage(problem.title, problem.text);
   results.showPending();
   try {
-    const { id } = await submit(query);
+    const { id } = await accepted;
     if (mine.signal.aborted) return;
     visited.set(id, { query });
     // Uploads have no names on the server.

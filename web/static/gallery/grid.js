@@ -34,10 +34,11 @@ export class Grid {
   }
 
   // Adds items at the end. `unfinished`: others follow at once; until then a last row that is not full is hidden, so
-  // that nothing moves when they come.
-  append(items, { unfinished = false } = {}) {
+  // that nothing moves when they come. `atOnce`: their pictures are asked for now, and not only where a frame has
+  // shown that they are on the screen.
+  append(items, { unfinished = false, atOnce = false } = {}) {
     this._unfinished = unfinished;
-    const tiles = items.map((item) => this._tile(item));
+    const tiles = items.map((item) => this._tile(item, atOnce));
     this.items.push(...items);
     this.tiles.push(...tiles);
     this._ratios.push(...items.map((item) => tileRatio(item.width, item.height)));
@@ -113,10 +114,10 @@ export class Grid {
     this._more.textContent = text;
   }
 
-  _tile(item) {
+  _tile(item, atOnce) {
     const tile = this._sent.get(item.image_id) ?? clone("tile");
     this._sent.delete(item.image_id);
-    if (!tile.dataset.id) fillTile(tile, item);
+    if (!tile.dataset.id) fillTile(tile, item, atOnce);
     const image = find("img", tile);
     // One that the server sent may have failed before; a lazy one that was not asked for yet has no `currentSrc`.
     if (image.complete && image.currentSrc && !image.naturalWidth) tile.classList.add("missing");
@@ -215,12 +216,13 @@ export class Grid {
   }
 }
 
-function fillTile(tile, item) {
+function fillTile(tile, item, atOnce) {
   tile.dataset.id = item.image_id;
   find(".tile-open", tile).href = item.image_url;
   const image = find("img", tile);
   image.width = item.width;
   image.height = item.height;
+  if (atOnce) image.loading = "eager";
   image.src = item.thumbnail_url;
   const name = find(".tile-name", tile);
   name.textContent = fileName(item.path);

@@ -9,6 +9,10 @@ import { Cutoff } from "./cutoff.js";
 
 // So many tiles are drawn before the others: more than the first screen of most people holds.
 const FIRST = 12;
+// The others wait until one of these is drawn, or for so long: else they would be in its way.
+const LATER_MS = 300;
+// A search takes some hundred milliseconds: what comes and goes at once would only flicker.
+const SLOW_MS = 250;
 
 export class Results {
   // `onSimilar(item)`, `onAdd(item, weight)`: what a tile's buttons do. `loadPage(cursor)`: gives the next result.
@@ -51,6 +55,7 @@ export class Results {
   // Says that a search is under way. What was found before stays until then, faded.
   showPending() {
     this._setState("pending");
+    this._slow = setTimeout(() => this.root.classList.add("slow"), SLOW_MS);
     this._title(t("search.searching"), "");
   }
 
@@ -89,17 +94,32 @@ export class Results {
     this.cutoff.value = cutoff;
     this._describe(entry.result);
     this.later = entry.hits.slice(first);
-    this.grid.append(this._grouped(entry.hits.slice(0, first)), { unfinished: this.later.length > 0 });
-    if (this.later.length) setTimeout(() => this.entry === entry && this._appendLater());
+    this.grid.append(this._grouped(entry.hits.slice(0, first)), { unfinished: this.later.length > 0, atOnce: first === FIRST });
+    if (this.later.length) this._afterFirstPicture(() => this.entry === entry && this._appendLater());
+  }
+
+  _afterFirstPicture(then) {
+    const done = () => {
+      this.list.removeEventListener("load", loaded, true);
+      clearTimeout(timer);
+      then();
+    };
+    // Behind the frame that shows it.
+    const loaded = () => requestAnimationFrame(() => setTimeout(done));
+    const timer = setTimeout(done, LATER_MS);
+    this.list.addEventListener("load", loaded, { capture: true, once: true });
   }
 
   _appendLater() {
+    if (!this.later.length) return;
     const items = this._grouped(this.later);
     this.later = [];
     this.grid.append(items);
   }
 
   _setState(state) {
+    clearTimeout(this._slow);
+    this.root.classList.remove("slow");
     this.root.dataset.state = state;
     this.head.hidden = state === "empty" || state === "message";
     this.box.hidden = state !== "message";

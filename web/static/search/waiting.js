@@ -1,15 +1,21 @@
 // Says why a search is not answered yet.
 
-import { refresh } from "../live.js";
+import { known, refresh } from "../live.js";
 import { workerProblem } from "../notices.js";
 import { t } from "../texts.js";
 
-const FIRST_MS = 1200;
+const FIRST_MS = 1000;
 const EVERY_MS = 3000;
 
 // Calls `tell` with a text when a search takes long, again and again. Gives a function that ends it.
 export function explainWait(tell) {
-  let timer = setTimeout(look, FIRST_MS);
+  let timer = setTimeout(first, FIRST_MS);
+  function first() {
+    // A worker that is missing is known already, and a busy server would take a while to say so again.
+    const status = known();
+    if (status && workerProblem(status, "query")) tell(explanation(status));
+    look();
+  }
   async function look() {
     const status = await refresh();
     if (timer === null) return;
