@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -87,11 +87,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_web(settings: Settings) -> Iterator[str]:
-    """The web tier as `imagesearch web` starts it, on a free port. Gives its address."""
+def running_web(settings: Settings, *, processes: int = 1, log: Path | None = None) -> Iterator[str]:
+    """The web tier as `imagesearch web` starts it, on a free port. Gives its address.
+
+    Args:
+        settings: Its settings, passed on through the environment.
+        processes: How many processes answer.
+        log: The file that gets its output; by default it goes where that of this process goes.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment(settings), start_new_session=True)
+    command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port), "--processes", str(processes)]
+    with nullcontext() if log is None else log.open("ab") as output:
+        process = subprocess.Popen(
+            command, env=environment(settings), stdout=output, stderr=output, start_new_session=True
+        )
     address = f"http://127.0.0.1:{port}"
 
     def is_healthy() -> bool:

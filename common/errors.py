@@ -6,6 +6,7 @@ parse a text. `str(error)` is meant for the person at the screen and says what t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -18,6 +19,12 @@ class ImageSearchError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def kind_of(error: BaseException | type[BaseException]) -> str:
+    """The kind of an error in a form that stays the same, for machines: `damaged-image` for `DamagedImage`."""
+    name = error.__name__ if isinstance(error, type) else type(error).__name__
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", name).lower()
 
 
 class ConfigurationError(ImageSearchError):

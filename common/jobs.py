@@ -8,10 +8,11 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from common import presence, stage_metrics
+from common import index_metrics, log_context, presence, stage_metrics
 from common.celery_app import COMPACT, FIND_DUPLICATES, INDEX_BATCH, QUERY, SCAN, SEARCH, make_celery
 from common.duplicates import DuplicateBoard, DuplicateJob, DuplicatePage
 from common.errors import JobStateConflict, RedisUnavailable, UnknownJob
+from common.index_metrics import IndexMetrics
 from common.journal import JobJournal
 from common.library import Library
 from common.messages import FileError, IndexJob, QueueLengths, SearchQuery, SearchResult, WorkerInfo
@@ -109,6 +110,16 @@ class Client:
         """How many searches ended, and how long their stages took."""
         with reported(self.settings):
             return stage_metrics.read(self.redis)
+
+    def index_metrics(self) -> IndexMetrics:
+        """What became of the files that were indexed, and how long the stages of batches took."""
+        with reported(self.settings):
+            return index_metrics.read(self.redis)
+
+    def oldest_waiting(self) -> dict[str, float]:
+        """By queue, how long the task that is next has been waiting, in seconds; 0 where none waits."""
+        with reported(self.settings):
+            return presence.oldest_waiting(self.redis)
 
     def recall(self) -> RecallTotals:
         """How many of the best results searches have found, as far as it was looked at."""
@@ -254,7 +265,9 @@ class Client:
         self._send(COMPACT)
 
     def _send(self, task: str, *args: str) -> None:
+        log_context.add(**log_context.task_fields(task, args))
+        policy = {"max_retries": 2, "interval_start": 0.1}
         try:
-            self._celery.send_task(task, args=args, retry=True, retry_policy={"max_retries": 2, "interval_start": 0.1})
+            self._celery.send_task(task, args=args, headers=log_context.task_headers(), retry=True, retry_policy=policy)
         except OperationalError as error:
             raise RedisUnavailable(public_url(self.settings.redis_url), error) from error

@@ -6,6 +6,7 @@ read at once, whatever the worker is doing.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -19,8 +20,10 @@ import redis
 
 from common.celery_app import QUEUES
 from common.cores import core_pools
+from common.log_context import header_of
 from common.messages import QueueLengths, WorkerInfo
 from common.redis_client import key
+from common.stopwatch import milliseconds_since
 
 REPORT_SECONDS = 2.0
 EXPIRY_SECONDS = 7
@@ -55,6 +58,23 @@ def queue_lengths(client: redis.Redis) -> QueueLengths:
             pipe.llen(queue)
         lengths = pipe.execute()
     return QueueLengths(**dict(zip(QUEUES, lengths, strict=True)))
+
+
+def oldest_waiting(client: redis.Redis) -> dict[str, float]:
+    """By queue, how long the task that is next has been waiting, in seconds; 0 where none waits."""
+    with client.pipeline() as pipe:
+        for queue in QUEUES:
+            pipe.lindex(queue, -1)
+        messages = pipe.execute()
+    return {queue: _age(message) for queue, message in zip(QUEUES, messages, strict=True)}
+
+
+def _age(message: bytes | None) -> float:
+    try:
+        sent_at = float(header_of(json.loads(message or b"{}").get("headers"))["sent_at"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 0.0  # nothing waits, or something that none of our clients has sent
+    return milliseconds_since(sent_at) / 1000
 
 
 class PresenceReporter:

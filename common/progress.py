@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import redis
 
+from common import index_metrics
 from common import job_scripts as scripts
 from common.errors import JobStateConflict, UnknownJob
 from common.messages import FileError, IndexJob, JobState
@@ -190,7 +191,10 @@ class JobBoard:
         counters = [part for item in counts.items() for part in item]
         failed = [part for item in (errors or {}).items() for part in item]
         keys = [_job(job_id), _job(job_id, "errors")]
-        return bool(self._add(keys=keys, args=["" if plan is None else plan, len(counters), *counters, *failed]))
+        added = bool(self._add(keys=keys, args=["" if plan is None else plan, len(counters), *counters, *failed]))
+        if added and errors:
+            index_metrics.count(self._redis, failed={"scan-problem": len(errors)})
+        return added
 
     def finish_scan(self, job_id: str, plan: int) -> bool:
         """Says that the plan is complete. Returns whether that ended the job."""

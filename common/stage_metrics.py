@@ -1,4 +1,4 @@
-"""How many searches ended, and how long their stages took: counted in Redis, so that all processes agree.
+"""How many searches ended, why some failed, and how long their stages took: counted in Redis by all processes.
 
 One hash holds everything. It does not expire; a Redis that was emptied starts again from zero, which is what
 Prometheus expects of a counter that was restarted.
@@ -6,43 +6,38 @@ Prometheus expects of a counter that was restarted.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 import redis
 from redis.client import Pipeline
 
+from common.histograms import Histogram, Scale
 from common.redis_client import key
 from common.stopwatch import STAGES
 
 KEY = key("metrics", "queries")
 STATES = ("done", "failed")
 MEASURED = (*STAGES, "total")
-# Upper bounds in seconds. A pass of the network lies in the middle; the web tier's part and a long queue at the ends.
-BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_NAMES = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """One stage: how many searches took at most each bound, and the sum in seconds."""
-
-    buckets: dict[str, int]
-    seconds: float
-
-    @property
-    def count(self) -> int:
-        """All searches that had this stage."""
-        return self.buckets[_NAMES[-1]]
+# A pass of the network lies in the middle; the web tier's part and a long queue at the ends.
+_SCALE = Scale((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0))
+_FAILED = "failed-of:"
 
 
 @dataclass(frozen=True)
 class QueryMetrics:
-    """All that was counted."""
+    """All that was counted.
+
+    Attributes:
+        ended: Searches by outcome.
+        failed: Searches that a worker could not answer, by the kind of the error.
+        stages: Histograms by stage.
+    """
 
     ended: dict[str, int]
+    failed: dict[str, int]
     stages: dict[str, Histogram]
 
 
@@ -56,9 +51,7 @@ def increments(took_ms: Mapping[str, float], state: str | None = None) -> dict[s
     found = {f"ended:{state}": 1} if state is not None else {}
     for stage in MEASURED:
         if stage in took_ms:
-            found[f"{stage}:{_NAMES[bisect_left(BOUNDS, took_ms[stage] / 1000)]}"] = 1
-            # Whole microseconds: an integer does not drift, however many are added.
-            found[f"{stage}:sum"] = round(took_ms[stage] * 1000)
+            found |= _SCALE.increments(stage, took_ms[stage] / 1000)
     return found
 
 
@@ -68,20 +61,24 @@ def count(pipe: Pipeline, took_ms: Mapping[str, float], state: str) -> None:
         pipe.hincrby(KEY, field, amount)
 
 
+def count_failure(client: redis.Redis, reason: str) -> None:
+    """Counts why a worker could not answer a search.
+
+    Args:
+        client: Redis.
+        reason: The kind of the error: one of a few, and nothing that a client has sent.
+    """
+    # A number for a diagram is not worth a search without an answer.
+    with suppress(redis.RedisError):
+        client.hincrby(KEY, f"{_FAILED}{reason}", 1)
+
+
 def read(client: redis.Redis) -> QueryMetrics:
     """Everything counted so far; zeros for what has never happened."""
     stored = cast("dict[bytes, bytes]", client.hgetall(KEY))
     values = {name.decode(): int(value) for name, value in stored.items()}
     return QueryMetrics(
         ended={state: values.get(f"ended:{state}", 0) for state in STATES},
-        stages={stage: _histogram(stage, values) for stage in MEASURED},
+        failed={n.removeprefix(_FAILED): value for n, value in sorted(values.items()) if n.startswith(_FAILED)},
+        stages={stage: _SCALE.histogram(stage, values) for stage in MEASURED},
     )
-
-
-def _histogram(stage: str, values: Mapping[str, int]) -> Histogram:
-    buckets: dict[str, int] = {}
-    below = 0
-    for name in _NAMES:
-        below += values.get(f"{stage}:{name}", 0)
-        buckets[name] = below
-    return Histogram(buckets, values.get(f"{stage}:sum", 0) / 1e6)

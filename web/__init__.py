@@ -26,10 +26,12 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         compression,
         health,
         live,
+        metrics,
         modules,
         overview,
         pages,
         problems,
+        request_log,
         search_pages,
         security,
         texts,
@@ -50,6 +52,8 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Services.make(settings)
     app.spec_processor(cast(Any, complete_document))
+    metrics.register(app)
+    request_log.register(app)
     compression.register(app)
     live.register(app)
     problems.register(app)

@@ -11,7 +11,7 @@ from web.services import services
 
 _API = "/api/v1/"
 _REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key"
-_RESPONSE_HEADERS = "ETag, Location, Retry-After"
+_RESPONSE_HEADERS = "ETag, Location, Retry-After, X-Request-ID"
 _PREFLIGHT_SECONDS = "600"
 
 

@@ -12,7 +12,7 @@ from common.errors import ImageSearchError, ModelNotReady, ServiceUnavailable
 from common.messages import Message
 from common.redis_client import reported
 from web.documented import responses
-from web.metrics import CONTENT_TYPE, exposition, without_redis
+from web.metrics import CONTENT_TYPE, exposition
 from web.services import Services, ready_workers, services
 
 blueprint = APIBlueprint("health", __name__, tag="System")
@@ -74,12 +74,7 @@ def metrics() -> Response:
 
     In the text format of Prometheus.
     """
-    current = services()
-    try:
-        text = exposition(current.status(), current.client.query_metrics(), current.client.recall())
-    except ServiceUnavailable:
-        text = without_redis()
-    return Response(text, content_type=CONTENT_TYPE)
+    return Response(exposition(), content_type=CONTENT_TYPE)
 
 
 def _problems(checks: dict[str, Callable[[Services], None]], current: Services) -> Iterable[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any, cast
 
 import redis
@@ -112,9 +111,10 @@ def describe(error: errors.ImageSearchError, status: int) -> Problem:
     """The problem that one of the product's own errors is, with the status that it is answered with."""
     kind = type(error)
     title = (kind.__doc__ or "").strip().splitlines()[0].partition(":")[0].rstrip(".")
-    slug = re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
     fields = [FieldProblem(field="url", message=str(error))] if isinstance(error, fetching.FetchError) else []
-    return Problem(type=f"urn:imagesearch:{slug}", title=title, status=status, detail=str(error), errors=fields)
+    return Problem(
+        type=f"urn:imagesearch:{errors.kind_of(error)}", title=title, status=status, detail=str(error), errors=fields
+    )
 
 
 def _redis_error(error: redis.RedisError) -> Response:

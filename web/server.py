@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from common.logs import setup_logging
 from common.settings import Settings
+from web.processes import counting_together
 
 THREADS = 32
 # Each viewer of live events is an open file, and many systems give a process only 1,024.
@@ -18,6 +21,16 @@ _FILES = 8192
 _SHARED_MEMORY = Path("/dev/shm")
 # glibc's parameter of this name, see malloc.h.
 _M_ARENA_MAX = -8
+
+
+class _Log(Logger):  # type: ignore[misc]
+    """gunicorn's own lines go where all others go."""
+
+    def setup(self, cfg: Any) -> None:
+        """Takes away its handlers."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -51,8 +64,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "timeout": 60,
             "graceful_timeout": 35,
             "keepalive": 15,
+            # `web.request_log` writes the lines of requests.
             "accesslog": None,
-            "errorlog": "-",
+            "logger_class": _Log,
             "loglevel": "warning",
             "proc_name": "imagesearch-web",
             "worker_exit": _end_viewers,
@@ -76,7 +90,10 @@ def main(host: str = "127.0.0.1", port: int = 8000, settings: Settings | None = 
     """
     _share_heaps()
     _allow_files()
-    Server(host, port, settings or Settings.load(), processes).run()
+    settings = settings or Settings.load()
+    setup_logging(settings)
+    with counting_together(processes):
+        Server(host, port, settings, processes).run()
 
 
 def _share_heaps() -> None:

@@ -10,10 +10,12 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-from celery import signals
+from celery import Task, signals
 
+from common import log_context
 from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
@@ -81,10 +83,13 @@ def _leave(**_: Any) -> None:
 
 
 @signals.task_prerun.connect(weak=False)
-def _begin(**_: Any) -> None:
+def _begin(task: Task, args: Sequence[object], **_: Any) -> None:
+    request_id = log_context.header_of(task.request.headers).get("request_id")
+    log_context.begin(request_id=request_id, **log_context.task_fields(task.name, args))
     runtime().activity.change(+1)
 
 
 @signals.task_postrun.connect(weak=False)
 def _end(**_: Any) -> None:
     runtime().activity.change(-1)
+    log_context.end()

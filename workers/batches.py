@@ -8,13 +8,16 @@ import socket
 import sqlite3
 import threading
 from contextlib import suppress
+from contextvars import copy_context
 
 import redis
 from kombu.exceptions import OperationalError
 
+from common import index_metrics
 from common.celery_app import COMPACT, INDEX_BATCH, SCAN
 from common.errors import ImageSearchError, UnknownJob
 from common.journal import JobJournal
+from common.log_context import log_context
 from common.messages import FINAL_JOB_STATES
 from common.redis_client import key
 from common.worklist import SCAN_ITEM
@@ -70,7 +73,8 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
         return False
     if attempt > MAX_ATTEMPTS_ALONE:
         reason = f"It ended {attempt - 1} workers that were decoding or embedding it; it was given up."
-        outcome = BatchOutcome(failed={paths[0]: reason})
+        outcome = BatchOutcome()
+        outcome.fail(paths[0], reason, "ended-its-worker")
     else:
         name = f"{job_id}-{batch}"
         sequence = board.sequence(job_id, 0)
@@ -81,7 +85,17 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
         job_id, plan, batch, done=outcome.done, failed=outcome.failed, duplicates=outcome.duplicates
     )
     folder.remove(batch)
+    _count(worker, outcome)
     return ended
+
+
+def _count(worker: Runtime, outcome: BatchOutcome) -> None:
+    new, duplicates, failed = outcome.done - outcome.duplicates, outcome.duplicates, len(outcome.failed)
+    took = outcome.seconds.get("total", 0.0)
+    logger.info("%d files embedded, %d duplicates, %d failed in %.1f s", new, duplicates, failed, took)
+    index_metrics.count(
+        worker.redis, embedded=new, duplicates=duplicates, failed=outcome.reasons, seconds=outcome.seconds
+    )
 
 
 def _plan_again(worker: Runtime, job_id: str, plan: int, batch: str) -> None:
@@ -108,7 +122,9 @@ def _split(worker: Runtime, job_id: str, plan: int, batch: str, paths: list[str]
 
 def start_scan(worker: Runtime, job_id: str) -> None:
     """Scans the folder of a job in a thread, so that its first batches need not wait for the end of the scan."""
-    threading.Thread(target=_scan, args=(worker, job_id), name=f"scan-{job_id}", daemon=True).start()
+    # With the context of the task, so that its lines and the tasks it sends name the request, too.
+    run = copy_context().run
+    threading.Thread(target=run, args=(_scan, worker, job_id), name=f"scan-{job_id}", daemon=True).start()
 
 
 def _scan(worker: Runtime, job_id: str) -> None:
@@ -178,17 +194,23 @@ def keep_going(worker: Runtime) -> None:
         return  # another worker does the rest
     queue_is_empty = worker.redis.llen("bulk") == 0
     for job_id in jobs:
-        try:
-            if worker.jobs.get(job_id).state in FINAL_JOB_STATES:
-                _forget(worker, job_id)  # cancelled, or its last worker died before it could
-                continue
-        except UnknownJob:
-            work.end(job_id)
-            continue
-        for item in work.overdue(job_id, queue_is_empty=queue_is_empty):
-            logger.warning("%s of job %s is sent again", item, job_id)
-            worker.send(SCAN, job_id) if item == SCAN_ITEM else worker.send(INDEX_BATCH, job_id, item)
-        hand_out(worker, job_id)
+        with log_context(job_id=job_id):
+            _keep_job_going(worker, job_id, queue_is_empty=queue_is_empty)
+
+
+def _keep_job_going(worker: Runtime, job_id: str, *, queue_is_empty: bool) -> None:
+    work = worker.jobs.work
+    try:
+        if worker.jobs.get(job_id).state in FINAL_JOB_STATES:
+            _forget(worker, job_id)  # cancelled, or its last worker died before it could
+            return
+    except UnknownJob:
+        work.end(job_id)
+        return
+    for item in work.overdue(job_id, queue_is_empty=queue_is_empty):
+        logger.warning("%s of job %s is sent again", item, job_id)
+        worker.send(SCAN, job_id) if item == SCAN_ITEM else worker.send(INDEX_BATCH, job_id, item)
+    hand_out(worker, job_id)
 
 
 def _release_dead_neighbours(worker: Runtime, job_id: str) -> None:

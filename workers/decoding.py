@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
-from common.errors import ImageRejected, ImageTooLarge, LibraryError, UnreadableFile
+from common.errors import ImageRejected, ImageTooLarge, LibraryError, UnreadableFile, kind_of
 from common.gate import Gate
 from common.images import DecodedImage, ImageDecoder
 from common.library import Library, Location
@@ -30,16 +32,26 @@ class ReadFile:
     mtime_ns: int
     content_hash: bytes
     image: DecodedImage | None
+    read_seconds: float = field(default=0.0, compare=False)
+    decode_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """A file that could not be read or decoded, and why."""
+    """A file that could not be read or decoded, and why.
+
+    Attributes:
+        public_path: The file.
+        error: What is wrong with it, for people.
+        is_lasting: Whether the file itself is at fault, or gone: what was stored of an earlier version no longer
+            counts.
+        reason: What is wrong with it, one of a few kinds.
+    """
 
     public_path: str
     error: str
     is_lasting: bool = True
-    """Whether the file itself is at fault, or gone: what was stored of an earlier version no longer counts."""
+    reason: str = field(default="unreadable-file", compare=False)
 
 
 class FileReader:
@@ -81,13 +93,14 @@ class FileReader:
         try:
             return self._read(public_path)
         except (ImageRejected, LibraryError) as error:
-            return FailedFile(public_path, str(error))
+            return FailedFile(public_path, str(error), reason=kind_of(error))
         except FileNotFoundError:
-            return FailedFile(public_path, "The file was removed before it could be read.")
+            return FailedFile(public_path, "The file was removed before it could be read.", reason="removed-file")
         except OSError as error:
             return FailedFile(public_path, f"The file cannot be read: {error.strerror or error}", is_lasting=False)
         except MemoryError:
-            return FailedFile(public_path, "The picture needs more memory than this worker has.", is_lasting=False)
+            message = "The picture needs more memory than this worker has."
+            return FailedFile(public_path, message, is_lasting=False, reason="out-of-memory")
 
     def _read(self, public_path: str) -> ReadFile:
         path = self._library.resolve(Location.parse(public_path))
@@ -96,11 +109,15 @@ class FileReader:
             if status.st_size > self._decoder.max_bytes:
                 raise ImageTooLarge("bytes", status.st_size, self._decoder.max_bytes, "MAX_FILE_BYTES")
             with self._gate.hold(status.st_size):
-                return self._decoded(public_path, status, file.read(status.st_size + 1))
+                return self._decoded(public_path, status, file)
 
-    def _decoded(self, public_path: str, status: os.stat_result, data: bytes) -> ReadFile:
+    def _decoded(self, public_path: str, status: os.stat_result, file: BinaryIO) -> ReadFile:
+        began = time.perf_counter()
+        data = file.read(status.st_size + 1)
         if len(data) != status.st_size:
             raise UnreadableFile("The file changed while it was read.")
         content_hash = hashlib.sha256(data).digest()
+        was_read = time.perf_counter()
         image = None if self._is_stored(content_hash) else self._decoder.decode(data)
-        return ReadFile(public_path, status.st_size, status.st_mtime_ns, content_hash, image)
+        took = was_read - began, time.perf_counter() - was_read
+        return ReadFile(public_path, status.st_size, status.st_mtime_ns, content_hash, image, *took)

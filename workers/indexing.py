@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.library import Location
+from common.stopwatch import StopWatch
 from common.store import FeatureStore, ImageRecord, StoredContent, Tombstone
 from workers.decoding import FailedFile, FileReader, ReadFile
 from workers.extractor import FULL_BATCH, FeatureExtractor
@@ -20,11 +22,26 @@ REPORT_EVERY_SECONDS = 1.0
 
 @dataclass
 class BatchOutcome:
-    """What became of the files of a batch. `done` includes `duplicates`."""
+    """What became of the files of a batch.
+
+    Attributes:
+        done: Files that are indexed now, `duplicates` included.
+        duplicates: Files whose content was stored already.
+        failed: Path to what is wrong.
+        reasons: How many failed for which kind of reason.
+        seconds: What the batch took, by the stages of `common.index_metrics`.
+    """
 
     done: int = 0
     duplicates: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter, compare=False)
+    seconds: dict[str, float] = field(default_factory=dict, compare=False)
+
+    def fail(self, public_path: str, error: str, reason: str) -> None:
+        """Notes a file that could not be indexed."""
+        self.failed[public_path] = error
+        self.reasons[reason] += 1
 
 
 @dataclass
@@ -80,21 +97,29 @@ class BatchIndexer:
         Raises:
             OSError: The segment cannot be written. Nothing is published then.
         """
+        watch, read, decode = StopWatch(), 0.0, 0.0
         self._store.refresh()
         rows, outcome, waiting, reported_at = _Rows(), BatchOutcome(), list[ReadFile](), time.monotonic()
         for number, item in enumerate(self._reader.read_ahead(public_paths), start=1):
+            watch.lap("wait")
             if isinstance(item, FailedFile):
                 self._fail(item, rows, sequence, outcome)
             else:
                 waiting.append(item)
+                read, decode = read + item.read_seconds, decode + item.decode_seconds
             if sum(file.image is not None for file in waiting) >= FULL_BATCH:
                 self._embed(waiting, rows, sequence, outcome)
                 waiting.clear()
+                watch.lap("embed")
             if time.monotonic() - reported_at >= REPORT_EVERY_SECONDS:
                 reported_at = time.monotonic()
                 report(number - len(waiting))
         self._embed(waiting, rows, sequence, outcome)
+        watch.lap("embed")
         self._publish(name, rows)
+        watch.lap("publish")
+        took = {stage: milliseconds / 1000 for stage, milliseconds in watch.took_ms().items()}
+        outcome.seconds = {"read": read, "decode": decode, **took}
         return outcome
 
     def _embed(self, files: Sequence[ReadFile], rows: _Rows, sequence: int, outcome: BatchOutcome) -> None:
@@ -130,7 +155,7 @@ class BatchIndexer:
         outcome.duplicates += 1
 
     def _fail(self, file: FailedFile, rows: _Rows, sequence: int, outcome: BatchOutcome) -> None:
-        outcome.failed[file.public_path] = file.error
+        outcome.fail(file.public_path, file.error, file.reason)
         if file.is_lasting and self._store.catalog.by_path(file.public_path) is not None:
             rows.tombstones.append(Tombstone(file.public_path, sequence))
 

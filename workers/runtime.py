@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import redis
 
+from common import log_context, stage_metrics
 from common.celery_app import BULK, QUERY, TRAIN_CANDIDATES
 from common.errors import WeightsUnavailable
 from common.library import Library
@@ -216,6 +217,7 @@ class Runtime:
             library=self.library,
             uploads=ImageDecoder.for_uploads(self.settings, size),
             files=ImageDecoder.for_files(self.settings, size),
+            count_failure=partial(stage_metrics.count_failure, self.redis),
         )
 
     @cached_property
@@ -263,7 +265,7 @@ class Runtime:
 
     def send(self, task: str, *args: str, after_seconds: float | None = None) -> None:
         """Sends a follow-up task."""
-        self.celery.send_task(task, args=args, countdown=after_seconds)
+        self.celery.send_task(task, args=args, countdown=after_seconds, headers=log_context.task_headers())
 
     def _enqueue(self, job_id: str, batch: str) -> None:
         from workers.batches import hand_out

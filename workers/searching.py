@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from common.errors import ImageSearchError, ModelError, UnreadableFile
+from common.errors import ImageSearchError, ModelError, UnreadableFile, kind_of
 from common.images import ImageDecoder, Pixels
 from common.library import Library, Location
 from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
@@ -141,7 +141,18 @@ class MicroBatcher:
 
 @dataclass
 class SearchEngine:
-    """Everything that a search needs."""
+    """Everything that a search needs.
+
+    Attributes:
+        embedder: The network.
+        store: What is searched.
+        ranker: Compares a feature with what is stored.
+        calibrator: Says what a score means in this collection.
+        library: Where the files are.
+        uploads: Decodes uploaded pictures.
+        files: Decodes files of the library.
+        count_failure: Told the kind of each error that a search ends with.
+    """
 
     embedder: MicroBatcher
     store: FeatureStore
@@ -150,6 +161,7 @@ class SearchEngine:
     library: Library
     uploads: ImageDecoder
     files: ImageDecoder
+    count_failure: Callable[[str], None]
 
     def calibrate(self) -> None:
         """Has the scores calibrated, in the background, if the collection is no longer what they were measured with."""
@@ -184,9 +196,12 @@ class SearchEngine:
             feature = self._feature(search)
             outcome = self._ranked(search.record, feature)
         except ImageSearchError as error:
+            logger.info("the search failed: %s", error)
+            self.count_failure(kind_of(error))
             return {"state": "failed", "error": str(error)}, None
         except Exception:
             logger.exception("search %s failed", search.record.result.id)
+            self.count_failure("internal")
             message = "The search failed because of an internal error; the worker's log has the details."
             return {"state": "failed", "error": message}, None
         is_first = search.record.query.after is None and outcome["next_cursor"] is not None

@@ -46,6 +46,7 @@ class Bench:
         reader = FileReader(library, self.files, self.store.has_content)
         BatchIndexer(self.model, self.store, reader).run("s", names, 1, lambda _: None)
         self.model.calls.clear()
+        self.failures: list[str] = []
         self.engine = SearchEngine(
             embedder=MicroBatcher(self.model),
             store=self.store,
@@ -54,6 +55,7 @@ class Bench:
             library=library,
             uploads=ImageDecoder.for_uploads(settings, (16, 16)),
             files=self.files,
+            count_failure=self.failures.append,
         )
 
     def search(

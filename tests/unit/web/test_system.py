@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from werkzeug.test import TestResponse
 from common.recall import RecallBoard
 from common.redis_client import connect
 from common.settings import Settings
-from tests.unit.web.building import SPEC, answer_search, index_files, picture_bytes, report_worker
+from tests.unit.web.building import index_files, report_worker
 
 Check = Callable[[TestResponse, int], str]
 MakeClient = Callable[..., FlaskClient]
@@ -72,62 +71,6 @@ def test_readiness_names_what_is_missing(
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.get_json()["checks"] == {"redis": True, "store": True, "query_worker": True}
-
-
-def test_metrics_are_prometheus_text(
-    client: FlaskClient, make_client: MakeClient, settings: Settings, library: Path
-) -> None:
-    index_files(settings, library, ["a.jpg", "b.jpg"])
-    report_worker(settings)
-    response = client.get("/metrics")
-    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
-    lines = response.get_data(as_text=True).splitlines()
-    assert "# TYPE imagesearch_images gauge" in lines
-    for sample in (
-        "imagesearch_redis_up 1",
-        "imagesearch_images 2",
-        "imagesearch_segments 1",
-        'imagesearch_queue_length{queue="bulk"} 0',
-        'imagesearch_workers{queue="query"} 1',
-        'imagesearch_model_info{model="tiny/fc1",trained="true"} 1',
-        'imagesearch_queries_total{state="done"} 0',
-        'imagesearch_query_stage_seconds_count{stage="candidates"} 0',
-        "imagesearch_recall_hits_total 0",
-        "imagesearch_recall_possible_total 0",
-    ):
-        assert sample in lines
-    away = make_client(redis_url="redis://localhost:1/0").get("/metrics")
-    assert away.get_data(as_text=True).splitlines()[-1] == "imagesearch_redis_up 0"
-
-
-def test_metrics_say_where_the_time_of_searches_goes(client: FlaskClient, settings: Settings, library: Path) -> None:
-    index_files(settings, library, ["a.jpg"])
-    for error in (None, "The image is damaged."):
-        accepted = client.post("/api/v1/searches", data={"image": (io.BytesIO(picture_bytes()), "a.jpg")}).get_json()
-        answer_search(settings, accepted["id"], error=error)  # with an embed stage of 30 ms
-        for _ in range(2):
-            assert client.get(accepted["url"]).status_code == 200
-    lines = client.get("/metrics").get_data(as_text=True).splitlines()
-    for sample in (
-        "# TYPE imagesearch_queries_total counter",
-        'imagesearch_queries_total{state="done"} 1',
-        'imagesearch_queries_total{state="failed"} 1',
-        "# TYPE imagesearch_query_stage_seconds histogram",
-        'imagesearch_query_stage_seconds_bucket{stage="embed",le="0.025"} 0',
-        'imagesearch_query_stage_seconds_bucket{stage="embed",le="0.05"} 2',
-        'imagesearch_query_stage_seconds_bucket{stage="embed",le="+Inf"} 2',
-        'imagesearch_query_stage_seconds_sum{stage="embed"} 0.06',
-        'imagesearch_query_stage_seconds_count{stage="embed"} 2',
-        'imagesearch_query_stage_seconds_count{stage="poll"} 2',
-        'imagesearch_query_stage_seconds_count{stage="total"} 2',
-    ):
-        assert sample in lines
-
-
-def test_a_label_of_a_metric_is_escaped(client: FlaskClient, settings: Settings, library: Path) -> None:
-    index_files(settings, library, ["a.jpg"], spec=SPEC.model_copy(update={"architecture": 'my "net" \\ 2'}))
-    text = client.get("/metrics").get_data(as_text=True)
-    assert r'imagesearch_model_info{model="my \"net\" \\ 2/fc1",trained="true"} 1' in text
 
 
 def test_errors_are_problems_everywhere(client: FlaskClient, check_problem: Check) -> None:
@@ -187,12 +130,8 @@ def test_web_imports_no_model_code(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_the_observed_recall_is_in_the_status_and_the_metrics(client: FlaskClient, settings: Settings) -> None:
+def test_the_observed_recall_is_in_the_status(client: FlaskClient, settings: Settings) -> None:
     assert client.get("/api/v1/status").get_json()["recall_at_10"] is None
     with connect(settings) as connection:
         RecallBoard(connection).add(19, 20)
     assert client.get("/api/v1/status").get_json()["recall_at_10"] == 0.95
-    lines = client.get("/metrics").get_data(as_text=True).splitlines()
-    assert "# TYPE imagesearch_recall_hits_total counter" in lines
-    assert "imagesearch_recall_hits_total 19" in lines
-    assert "imagesearch_recall_possible_total 20" in lines
