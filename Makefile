@@ -90,3 +90,4 @@ lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
 	$(COMPILE) --constraint requirements/dev.txt --extra web --extra worker --extra up --output-file requirements.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --output-file requirements/web.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra monitoring --output-file requirements/monitoring.txt
