@@ -179,17 +179,20 @@ class System:
     Args:
         settings: The settings of everything.
         logs: A folder for the workers' logs.
+
+    Attributes:
+        logs: As given.
     """
 
     def __init__(self, settings: Settings, logs: Path) -> None:
         self.settings = settings
         self.client = Client(settings)
-        self._logs = logs
+        self.logs = logs
         self._workers: list[WorkerProcess] = []
 
     def start_worker(self, queues: str, *arguments: str, ready: bool = True) -> WorkerProcess:
         """Starts a worker, and waits until it is ready if `ready`."""
-        log = self._logs / f"worker-{len(self._workers)}-{queues}.log"
+        log = self.logs / f"worker-{len(self._workers)}-{queues}.log"
         worker = WorkerProcess(self.settings, queues, log, *arguments)
         self._workers.append(worker)
         if ready:

@@ -81,11 +81,11 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
         # The first batch's start is where the rate is measured from.
         board.report_partial(job_id, batch, 0)
         outcome = worker.indexer.run(name, paths, sequence, lambda files: board.report_partial(job_id, batch, files))
+    _count(worker, outcome)
     ended = board.finish_batch(
         job_id, plan, batch, done=outcome.done, failed=outcome.failed, duplicates=outcome.duplicates
     )
     folder.remove(batch)
-    _count(worker, outcome)
     return ended
 
 
