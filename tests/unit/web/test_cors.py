@@ -17,6 +17,7 @@ Check = Callable[[TestResponse, int], str]
 MakeClient = Callable[..., FlaskClient]
 STATUS = "/api/v1/status"
 JOBS = "/api/v1/index-jobs"
+EXPOSED = {"ETag", "Location", "Retry-After", "X-Request-ID"}
 FRIEND = {"Origin": "https://friend.example"}
 STRANGERS = [
     "https://evil.example",
@@ -65,7 +66,7 @@ def test_a_listed_origin_may_read_answers(open_client: FlaskClient, origin: str)
     assert response.headers["Access-Control-Allow-Origin"] == origin
     assert response.headers["Vary"] == "Origin"
     assert response.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
-    assert set(response.headers["Access-Control-Expose-Headers"].split(", ")) == {"ETag", "Location", "Retry-After"}
+    assert set(response.headers["Access-Control-Expose-Headers"].split(", ")) == EXPOSED
     assert "Access-Control-Allow-Credentials" not in response.headers
 
 
