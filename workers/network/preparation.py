@@ -171,7 +171,7 @@ def _run(request: Request) -> None:
 def _how_it_ended(code: int) -> str:
     if code < 0:
         return (
-            f"The preparation of the model was ended by signal {-code}. Converting VGG16 to int8 needs about 4.5 GB "
+            f"The preparation of the model was ended by signal {-code}. Converting VGG16 to int8 needs about 5 GB "
             "of memory for a moment: IMAGESEARCH_PRECISION=float32 or bfloat16 needs no conversion."
         )
     return f"The preparation of the model failed with exit code {code}."

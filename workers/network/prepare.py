@@ -7,17 +7,15 @@ import sys
 
 from common.errors import ImageSearchError, ModelError
 from common.files import write_atomically
-from common.images import Pixels
 from common.logs import setup_logging
-from common.models import ModelSpec
-from workers.network.batched import BatchedExtractor, FeatureMatrix, Network
+from workers.network.batched import BatchedExtractor
 from workers.network.keras_models import load_model
 from workers.network.keras_network import KerasNetwork, has_gpu, set_threads
 from workers.network.litert_network import LiteRtNetwork, convert
 from workers.network.pictures import trial_pictures
 from workers.network.preparation import RECIPE, Prepared, Request, draft_path
 from workers.network.processor import processor_flags, supported_precisions
-from workers.network.trial import Trial, choose, try_out
+from workers.network.trial import ROUNDS, choose, compare
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +36,12 @@ def prepare(request: Request) -> Prepared:
 
     exact = BatchedExtractor(KerasNetwork(model, spec), spec, "float32")
     reference = exact.extract(pictures)
-    trials = [try_out(exact, pictures, reference)]
+    extractors = [exact]
     if "bfloat16" in precisions:
         rounded, _ = load_model(settings.model, request.weights, "bfloat16")
-        trials.append(_trial(KerasNetwork(rounded, spec), spec, "bfloat16", pictures, reference))
-        del rounded
+        extractors.append(BatchedExtractor(KerasNetwork(rounded, spec), spec, "bfloat16"))
+    # With int8 to come, this is only for the case that its conversion is killed.
+    trials = compare(extractors, pictures, reference, rounds=1 if "int8" in precisions else ROUNDS)
     prepared = Prepared(spec=spec, precision=choose(trials), pictures=real, trials=tuple(trials))
     if "int8" not in precisions:
         return prepared
@@ -53,12 +52,8 @@ def prepare(request: Request) -> Prepared:
     except ModelError as error:
         logger.warning("int8 is left out: %s", error)
         return prepared
-    trials.append(_trial(network, spec, "int8", pictures, reference))
+    trials = compare([*extractors, BatchedExtractor(network, spec, "int8")], pictures, reference)
     return prepared.model_copy(update={"precision": choose(trials), "trials": tuple(trials)})
-
-
-def _trial(network: Network, spec: ModelSpec, precision: str, pictures: Pixels, reference: FeatureMatrix) -> Trial:
-    return try_out(BatchedExtractor(network, spec, precision), pictures, reference)
 
 
 def _with_int8_file(request: Request, model: object, prepared: Prepared) -> Prepared:

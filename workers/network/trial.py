@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 # Cosine to float32, on average and at worst.
 MEAN_FIDELITY = 0.995
 WORST_FIDELITY = 0.99
-_ROUNDS = 2
+ROUNDS = 4
 # As many as a bulk worker gives to one pass or two.
 FULL_BATCH = 16
 
@@ -36,26 +36,36 @@ class Trial(Message):
         return self.mean_cosine >= MEAN_FIDELITY and self.worst_cosine >= WORST_FIDELITY
 
 
-def try_out(extractor: BatchedExtractor, pictures: Pixels, reference: FeatureMatrix) -> Trial:
-    """Measures an extractor.
+def compare(
+    extractors: Sequence[BatchedExtractor], pictures: Pixels, reference: FeatureMatrix, rounds: int = ROUNDS
+) -> list[Trial]:
+    """Measures extractors beside each other.
+
+    They take turns, and of each its best round counts: the machine may have other work, which comes and goes, and the
+    choice that is made here is kept.
 
     Args:
-        extractor: A warm one.
+        extractors: Warm ones.
         pictures: (n, h, w, 3) uint8.
         reference: Their features in float32, (n, d).
+        rounds: How many turns each gets.
     """
-    cosines = cosine(extractor.extract(pictures), reference)
-    batch, rates = pictures[:FULL_BATCH], []
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        extractor.extract(batch)
-        rates.append(len(batch) / (time.perf_counter() - start))
-    return Trial(
-        precision=extractor.precision,
-        images_per_second=round(max(rates), 1),
-        mean_cosine=round(float(cosines.mean()), 6),
-        worst_cosine=round(float(cosines.min()), 6),
-    )
+    cosines = [cosine(extractor.extract(pictures), reference) for extractor in extractors]
+    batch, rates = pictures[:FULL_BATCH], [0.0] * len(extractors)
+    for _ in range(rounds):
+        for number, extractor in enumerate(extractors):
+            start = time.perf_counter()
+            extractor.extract(batch)
+            rates[number] = max(rates[number], len(batch) / (time.perf_counter() - start))
+    return [
+        Trial(
+            precision=extractor.precision,
+            images_per_second=round(rate, 1),
+            mean_cosine=round(float(found.mean()), 6),
+            worst_cosine=round(float(found.min()), 6),
+        )
+        for extractor, rate, found in zip(extractors, rates, cosines, strict=True)
+    ]
 
 
 def cosine(features: FeatureMatrix, reference: FeatureMatrix) -> FeatureMatrix:

@@ -7,8 +7,12 @@ import logging
 import numpy as np
 import pytest
 
+from common.images import Pixels
+from tests.fakes import FAKE_SPEC
+from workers.network import trial as trials
+from workers.network.batched import BatchedExtractor, FeatureMatrix
 from workers.network.processor import processor_flags, processor_name, supported_precisions
-from workers.network.trial import Trial, choose, cosine
+from workers.network.trial import Trial, choose, compare, cosine
 
 
 def trial(precision: str, rate: float, mean: float = 0.9999, worst: float = 0.999) -> Trial:
@@ -59,3 +63,46 @@ def test_features_that_are_both_zero_agree() -> None:
     assert cosine(zero, zero).tolist() == [1.0]
     assert cosine(zero, unit).tolist() == [0.0]
     assert cosine(unit, unit).tolist() == [1.0]
+
+
+class Machine:
+    """A clock that goes on with each pass; other work makes some passes take ten times as long."""
+
+    def __init__(self, disturbed: range) -> None:
+        self.now = 0.0
+        self.passes = 0
+        self.disturbed = disturbed
+
+    def take(self, seconds: float) -> None:
+        self.now += seconds * (10 if self.passes in self.disturbed else 1)
+        self.passes += 1
+
+
+class PacedNetwork:
+    """A network whose pass takes a certain time of that machine."""
+
+    batch_sizes = (1, 16)
+
+    def __init__(self, machine: Machine, seconds: float) -> None:
+        self.machine = machine
+        self.seconds = seconds
+
+    def run(self, pixels: Pixels) -> FeatureMatrix:
+        self.machine.take(self.seconds)
+        return np.ones((len(pixels), FAKE_SPEC.dimension), np.float32)
+
+
+# The last passes of the warm-up, the features that are compared, and a part of the rounds.
+@pytest.mark.parametrize("disturbed", [range(8, 12), range(10, 16), range(11, 16), range(0)])
+def test_other_work_of_the_machine_does_not_change_the_order(disturbed: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(disturbed)
+    monkeypatch.setattr(trials.time, "perf_counter", lambda: machine.now)
+    pictures = np.zeros((16, *FAKE_SPEC.input_size, 3), np.uint8)
+    paces = {"bfloat16": 0.6, "int8": 0.35}
+    found = compare(
+        [BatchedExtractor(PacedNetwork(machine, seconds), FAKE_SPEC, name) for name, seconds in paces.items()],
+        pictures,
+        np.full((16, FAKE_SPEC.dimension), FAKE_SPEC.dimension**-0.5, np.float32),
+    )
+    assert {trial.precision: trial.images_per_second for trial in found} == {"bfloat16": 26.7, "int8": 45.7}
+    assert choose(found) == "int8"
