@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import Celery
 
+from common.redis_client import tls_options
 from common.settings import Settings
 
 QUERY, BULK, MAINTENANCE = "query", "bulk", "maintenance"
@@ -26,6 +27,7 @@ def make_celery(settings: Settings) -> Celery:
     """
     app = Celery("imagesearch", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
+        broker_use_ssl=tls_options(settings) or None,
         accept_content=["json"],
         task_serializer="json",
         result_accept_content=["json"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 
@@ -24,8 +25,22 @@ def connect(settings: Settings) -> redis.Redis:
     Without socket timeouts a command on a half-open connection waits for ever.
     """
     return redis.Redis.from_url(
-        settings.redis_url, socket_timeout=40, socket_connect_timeout=2, health_check_interval=30
+        settings.redis_url,
+        socket_timeout=40,
+        socket_connect_timeout=2,
+        health_check_interval=30,
+        **tls_options(settings),
     )
+
+
+def tls_options(settings: Settings) -> dict[str, Any]:
+    """How the certificate of a Redis with TLS is checked, for redis-py and Celery alike; empty without TLS."""
+    if not settings.redis_url.startswith("rediss://"):
+        return {}
+    options: dict[str, Any] = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    if settings.redis_ca is not None:
+        options["ssl_ca_certs"] = str(settings.redis_ca)
+    return options
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from common.errors import ConfigurationError
 
@@ -38,6 +38,11 @@ class Settings(BaseModel):
         "redis://localhost:6379/0",
         description="Redis: `redis://`, `rediss://` (TLS) or `unix://`. While `imagesearch up` runs on the data "
         "folder, its own Redis is the default.",
+    )
+    redis_ca: Path | None = Field(
+        None,
+        description="For `rediss://`: the file with the certificate that Redis's own is checked against. "
+        "Default: those that the system trusts.",
     )
     data_dir: Path = Field(
         Path("data"), description="Folder of the feature store; shared by all hosts. Everything in it can be copied."
@@ -71,7 +76,24 @@ class Settings(BaseModel):
     max_file_bytes: int = Field(512 * 2**20, gt=0, description="Largest file of the library that is read, in bytes.")
     max_image_pixels: int = Field(150_000_000, gt=0, description="Largest picture decoded, in pixels.")
     api_token: SecretStr | None = Field(
-        None, description="If set, calls that change anything need `Authorization: Bearer TOKEN`."
+        None,
+        description="If set, calls that change anything need `Authorization: Bearer TOKEN`, and the page asks for it.",
+    )
+    require_auth: Literal["write", "read"] = Field(
+        "write",
+        description="What needs the token: `write`, what changes anything; `read`, also searching and seeing pictures.",
+    )
+    search_rate_limit: int = Field(
+        0, ge=0, le=60_000, description="Searches a minute for each client, pages of results included. 0: no limit."
+    )
+    job_rate_limit: int = Field(
+        0, ge=0, le=60_000, description="Jobs (indexing, duplicates) a minute that each client may start. 0: no limit."
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        description="Proxies in front of the web tier whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. "
+        "Without one it must be 0: else clients choose their own address.",
     )
     allow_url_queries: bool = Field(
         False,
@@ -101,6 +123,21 @@ class Settings(BaseModel):
     def _known_scheme(cls, value: str) -> str:
         if not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("redis_ca")
+    @classmethod
+    def _is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"there is no file {value}")
+        return value
+
+    @field_validator("require_auth")
+    @classmethod
+    def _has_a_token(cls, value: str, info: ValidationInfo) -> str:
+        # A token that was refused has an error of its own.
+        if value == "read" and info.data.get("api_token", ...) is None:
+            raise ValueError("'read' needs a token that lets people in: set IMAGESEARCH_API_TOKEN")
         return value
 
     @field_validator("library_roots", mode="before")

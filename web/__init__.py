@@ -20,7 +20,10 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         settings: The product's settings; read from the environment by default.
     """
     # Imported here, so that `import web` alone costs nothing.
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
     from web import (
+        access,
         api,
         collection_pages,
         compression,
@@ -34,6 +37,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         request_log,
         search_pages,
         security,
+        sign_in,
         texts,
     )
     from web.openapi import complete_document
@@ -51,6 +55,9 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.config.update(_config(settings))
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions[EXTENSION] = Services.make(settings)
+    if settings.trusted_proxies:
+        proxies = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     app.spec_processor(cast(Any, complete_document))
     metrics.register(app)
     request_log.register(app)
@@ -58,11 +65,13 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     live.register(app)
     problems.register(app)
     security.register(app)
+    access.register(app)
     texts.register(app)
     overview.register(app)
     modules.register(app)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(search_pages.blueprint)
     app.register_blueprint(collection_pages.blueprint)

@@ -23,6 +23,7 @@ from web.api.inputs import (
 from web.health import Health, Readiness
 from web.links import LINKS
 from web.problems import MEDIA_TYPE, Problem
+from web.services import services
 
 Document = dict[str, Any]
 
@@ -53,6 +54,8 @@ _TAGS = {
 }
 _INPUTS = (DuplicateRequest, IndexRequest, SearchRequest, UploadRequest)
 _SOURCES = {"image_id", "images", "url", "cursor"}
+# Nobody needs the token for them, wherever it is asked for.
+_OPEN = {"/healthz", "/readyz"}
 # By the id of the operation.
 _CACHED = ("get_thumbnail", "get_original", "get_query_picture")
 _PARAMETERS: dict[str, tuple[str, str | int]] = {
@@ -82,9 +85,12 @@ def complete_document(document: Document) -> Document:
     _describe_sources(document["components"]["schemas"]["SearchRequest"])
     document["paths"]["/api/v1/searches"]["post"]["requestBody"] = _search_body()
     names = _operation_names()
+    reading = services().settings.require_auth == "read"
     for path, item in document["paths"].items():
         for method, operation in item.items():
             operation["operationId"] = names[method, path]
+            if reading and path not in _OPEN:
+                _guard(operation)
             _describe_parameters(operation)
             _describe_body(operation)
             _describe_caching(operation)
@@ -99,6 +105,12 @@ def successful(operation: Document) -> Document:
     """The answer of an operation that went well."""
     response: Document = operation["responses"][min(operation["responses"])]
     return response
+
+
+def _guard(operation: Document) -> None:
+    """Where reading needs the token, nearly everything does."""
+    operation["security"] = [{"token": []}]
+    operation["responses"].setdefault("401", {"description": "The token is missing or wrong."})
 
 
 def _operation_names() -> dict[tuple[str, str], str]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
-
 from apiflask import APIFlask, HTTPError
 from flask import Response, request
 
 from web import cors
-from web.services import services
+from web.access import require_token
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; script-src 'self'; style-src 'self'; "
@@ -18,7 +16,12 @@ _HEADERS = {
     # The pictures are private: another site may not embed them, unless `web.cors` says so.
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    # For browsers that don't know `frame-ancestors`.
+    "X-Frame-Options": "DENY",
 }
+# Files of other people: opened by themselves they may do nothing at all, whatever a browser takes them for.
+_PICTURES = "/api/v1/images/"
+_PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 
 
 def register(app: APIFlask) -> None:
@@ -28,6 +31,8 @@ def register(app: APIFlask) -> None:
 
 def _add_headers(response: Response) -> Response:
     response.headers.update(_HEADERS)
+    if request.path.startswith(_PICTURES):
+        response.headers["Content-Security-Policy"] = _PICTURE_POLICY
     if request.path.startswith("/api/") and "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store"
     cors.add_headers(response)
@@ -38,28 +43,11 @@ def guard_changes() -> None:
     """Lets a request that changes something through only with the right token and as JSON.
 
     Raises:
-        HTTPError: 401 or 415.
+        HTTPError: 401, 403 or 415.
     """
     if request.method == "POST":
         require_token()
         require_json()
-
-
-def require_token() -> None:
-    """Checks `Authorization: Bearer TOKEN` where the server has a token.
-
-    Raises:
-        HTTPError: 401.
-    """
-    token = services().settings.api_token
-    if token is None:
-        return
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    # WSGI hands headers over as Latin-1, whatever bytes they are.
-    right = hmac.compare_digest(given.strip().encode("latin-1"), token.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not right:
-        message = "This server changes its index only for clients that send its token: Authorization: Bearer TOKEN."
-        raise HTTPError(401, message, headers={"WWW-Authenticate": 'Bearer realm="imagesearch"'})
 
 
 def require_json() -> None:

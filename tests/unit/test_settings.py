@@ -12,6 +12,7 @@ from common.settings import PREFIX, LibraryRoot, Settings, format_roots, parse_r
 # field: (text in the environment, value). Every field must be here.
 EXAMPLES: dict[str, tuple[str, Any]] = {
     "redis_url": ("rediss://host:6380/1", "rediss://host:6380/1"),
+    "redis_ca": (__file__, Path(__file__)),
     "data_dir": ("/srv/data", Path("/srv/data")),
     "cache_dir": ("/var/cache/is", Path("/var/cache/is")),
     "library_roots": ("pics=/mnt/a", (LibraryRoot(name="pics", path=Path("/mnt/a")),)),
@@ -23,6 +24,10 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "max_file_bytes": ("2000", 2000),
     "max_image_pixels": ("3000", 3000),
     "api_token": ("secret", "secret"),
+    "require_auth": ("write", "write"),  # "read" needs a token beside it: tests/unit/web/test_access.py
+    "search_rate_limit": ("60", 60),
+    "job_rate_limit": ("6", 6),
+    "trusted_proxies": ("1", 1),
     "allow_url_queries": ("true", True),
     "cors_origins": ("https://a.example, HTTP://b.example:8080/", ("https://a.example", "http://b.example:8080")),
     "vector_backend": ("milvus", "milvus"),
@@ -35,6 +40,11 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
 }
 BAD = [
     ("redis_url", "http://localhost"),
+    ("redis_ca", "/nowhere/ca.pem"),
+    ("require_auth", "read"),
+    ("search_rate_limit", "-1"),
+    ("job_rate_limit", "many"),
+    ("trusted_proxies", "-1"),
     ("precision", "float16"),
     ("max_upload_bytes", "0"),
     ("max_upload_bytes", "ten"),

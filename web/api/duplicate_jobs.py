@@ -11,6 +11,7 @@ from common.errors import UnknownDuplicateJob
 from web.api.inputs import DuplicateAccepted, DuplicateQuery, DuplicateRequest, is_id
 from web.documented import responses
 from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
+from web.limits import TOO_MANY, limited
 from web.security import guard_changes, require_object
 from web.services import services
 
@@ -31,11 +32,13 @@ blueprint.before_request(guard_changes)
             409: STILL_HANDLED,
             415: "Not JSON.",
             422: f"A value cannot be used. {REFUSED_KEY}",
+            429: TOO_MANY,
             503: "Redis is away.",
         }
     ),
 )
 @idempotent
+@limited("job")
 def create_duplicate_job(json_data: DuplicateRequest) -> tuple[DuplicateAccepted, int, dict[str, str]]:
     """Look for near-duplicates
 

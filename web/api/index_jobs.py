@@ -14,6 +14,7 @@ from common.messages import FileError, IndexJob
 from web.api.inputs import ErrorsQuery, IndexRequest, JobAccepted, is_id
 from web.documented import responses
 from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
+from web.limits import TOO_MANY, limited
 from web.security import guard_changes
 from web.services import services
 
@@ -36,11 +37,13 @@ _CONTROL = {**_NO_JOB, 409: "The job's state does not allow it.", **_NOT_ALLOWED
             400: "The body is no JSON.",
             409: STILL_HANDLED,
             422: f"No folder that can be indexed. {REFUSED_KEY}",
+            429: TOO_MANY,
             **_NOT_ALLOWED,
         }
     ),
 )
 @idempotent
+@limited("job")
 def create_job(json_data: IndexRequest) -> tuple[JobAccepted, int, dict[str, str]]:
     """Index a folder
 
@@ -127,9 +130,12 @@ def cancel_job(job_id: str) -> IndexJob:
 @blueprint.output(JobAccepted, status_code=202, description="Taken; the new job's state is at `url`.")
 @blueprint.doc(
     security="token",
-    responses=responses({**_NO_JOB, 409: f"No file of it failed. {STILL_HANDLED}", 422: REFUSED_KEY, **_NOT_ALLOWED}),
+    responses=responses(
+        {**_NO_JOB, 409: f"No file of it failed. {STILL_HANDLED}", 422: REFUSED_KEY, 429: TOO_MANY, **_NOT_ALLOWED}
+    ),
 )
 @idempotent
+@limited("job")
 def retry_job(job_id: str) -> tuple[JobAccepted, int, dict[str, str]]:
     """Try the failed files of a job again
 

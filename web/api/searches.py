@@ -15,6 +15,7 @@ from common.errors import InvalidCursor, UnknownImage, UnknownPicture, UnknownSe
 from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchResult
 from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery, is_id
 from web.documented import BINARY, responses
+from web.limits import TOO_MANY, require_room
 from web.services import Services, services
 
 blueprint = APIBlueprint("searches", __name__, tag="Searches")
@@ -33,7 +34,7 @@ MAX_QUEUED = 200
             413: "The picture is too large.",
             415: "Not a picture in a supported format, or a body of another kind.",
             422: "A value cannot be used, or the picture is damaged.",
-            429: "Too many searches wait already.",
+            429: f"Too many searches wait already. {TOO_MANY}",
             503: "Redis is away, or too many pictures are being fetched from their addresses.",
         }
     )
@@ -52,6 +53,7 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
     in the order of score and path, with the ranks that follow, whatever was indexed or removed meanwhile.
     """
     began = time.perf_counter()  # nothing of the body has been read yet
+    require_room("search")  # before the body is read
     options, uploads = _read_request()
     current = services()
     _check_source(options, uploads)

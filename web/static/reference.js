@@ -1,6 +1,6 @@
 // The documentation of the API: filters its calls, and makes them ready to be tried.
 
-import { setToken, storedToken } from "./api.js";
+import { signIn } from "./api.js";
 import { find, findAll } from "./dom.js";
 import { Operation } from "./reference/operation.js";
 import { LANGUAGES } from "./reference/snippets.js";
@@ -9,10 +9,8 @@ import { t } from "./texts.js";
 // --- the calls --------------------------------------------------------------------------------------------
 
 const token = find("#token");
-if (token) {
-  token.value = storedToken();
-  token.addEventListener("input", () => setToken(token.value.trim()));
-}
+// Calls that are tried send it as it stands here; the cookie lets in after that. A wrong one is told where it is tried.
+token?.addEventListener("change", () => signIn(token.value.trim()).catch(() => {}));
 
 const operations = new Map();
 const page = {

@@ -1,6 +1,6 @@
 // The search page: pictures go in, results come out, and the address says which search is shown.
 
-import { ApiError, get } from "./api.js";
+import { ApiError, get, signInAddress } from "./api.js";
 import { element, fileName, find, setText } from "./dom.js";
 import { Grid, sentItems } from "./gallery/grid.js";
 import { closeViewer } from "./gallery/viewer.js";
@@ -35,7 +35,8 @@ async function search(next, { instead = false } = {}) {
   const mine = startFollowing();
   const problem = problemOf(query, Number(main.dataset.maxUploadBytes));
   // On its way before anything is drawn.
-  const accepted = problem ? null : submit(query);
+  const tell = (text) => !mine.signal.aborted && results.setNote(text);
+  const accepted = problem ? null : submit(query, mine.signal, tell);
   accepted?.catch(() => {}); // it is waited for below
   closeViewer();
   leave();
@@ -122,6 +123,7 @@ function showFailure(error) {
   following?.abort();
   if (error.status === 404 && !query) return showExpired();
   unreachable = error.unreachable === true;
+  if (error.status === 401) return results.showMessage(error.title, error.message, [link(t("common.sign_in"), signInAddress())]);
   const again = () => (query ? search(query) : openAddress());
   // Of the kind of file the server's reason says all.
   const title = error.status === 415 ? t("search.not_a_picture") : error.title;
@@ -253,7 +255,7 @@ const panel = new Panel(find(".asked"), {
   onRemove: (picture) => change(without(query, picture)),
 });
 const folders = new FolderFilter(find(".folder-filter"), (folder) => search({ ...query, folder }));
-const results = new Results({ onSimilar: searchImage, onAdd: addImage, loadPage: nextPage, onCutoff: showCutoff });
+const results = new Results({ onSimilar: searchImage, onAdd: addImage, loadPage: (cursor) => nextPage(cursor, say), onCutoff: showCutoff });
 
 setUpPicker(
   {

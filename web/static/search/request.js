@@ -11,8 +11,22 @@ const LONGEST_WAIT_MS = 120_000;
 const POLL_SECONDS = 20;
 const MOST_FAILURES = 3;
 
-// Gives the accepted search. Pictures are sent as they are, at once: nothing is computed before.
-export const submit = (query) => inTime(send(query));
+// Gives the accepted search. Pictures are sent as they are, at once: nothing is computed before. If the server wants it
+// later, `tell` is called with the reason.
+export const submit = (query, signal, tell) => inTime(whenAllowed(() => send(query), signal, tell));
+
+async function whenAllowed(work, signal, tell) {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!error.isTooSoon) throw error;
+      tell(t("common.goes_on", { reason: error.message }));
+      await sleep(1000 * error.retrySeconds);
+    }
+    signal?.throwIfAborted();
+  }
+}
 
 async function send({ pictures, crop, folder }) {
   const options = { k: PAGE, ...(folder && { folder }) };
@@ -75,10 +89,10 @@ async function inTime(promise) {
 
 export const hasEnded = (result) => result.state === "done" || result.state === "failed";
 
-// The results after those of an earlier page.
-export async function nextPage(cursor, signal) {
-  const accepted = await postJson("/searches", { cursor });
-  const result = await waitFor(accepted.id, signal);
+// The results after those of an earlier page; `tell` as above.
+export async function nextPage(cursor, tell) {
+  const accepted = await whenAllowed(() => postJson("/searches", { cursor }), null, tell);
+  const result = await waitFor(accepted.id);
   if (result.state === "failed") throw new ApiError(200, t("search.failed"), result.error ?? "");
   return result;
 }
