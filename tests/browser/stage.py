@@ -208,6 +208,8 @@ KINDS = {
     "empty": Kind(pictures=False, workers=()),
     # Its weights are untrained, it has a token, and it fetches pictures by their addresses.
     "guarded": Kind(trained=False, settings={"api_token": SecretStr(TOKEN), "allow_url_queries": True}),
+    # Nobody sees anything without signing in.
+    "private": Kind(settings={"api_token": SecretStr(TOKEN), "require_auth": "read"}),
     "broken": Kind(pictures=False, workers=(), reachable=False),
 }
 

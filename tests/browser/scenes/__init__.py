@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.scenes import api, collection, search
+from tests.browser.scenes import api, collection, search, signing_in
 from tests.browser.scenes.scene import SCENES, Scene, settle
 
-__all__ = ["SCENES", "Scene", "api", "collection", "search", "settle"]
+__all__ = ["SCENES", "Scene", "api", "collection", "search", "settle", "signing_in"]
