@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     from web import (
         access,
         api,
+        bodies,
         collection_pages,
         compression,
         health,
@@ -61,6 +62,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.spec_processor(cast(Any, complete_document))
     metrics.register(app)
     request_log.register(app)
+    bodies.register(app)
     compression.register(app)
     live.register(app)
     problems.register(app)

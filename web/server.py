@@ -14,8 +14,10 @@ from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from common.logs import setup_logging
 from common.settings import Settings
 from web.processes import counting_together
+from web.worker import MAX_HEAD_BYTES, PatientWorker
 
-THREADS = 32
+# More than all that may last: requests that wait for a result (`web.services`), bodies and files (`web.bodies`).
+THREADS = 64
 # Each viewer of live events is an open file, and many systems give a process only 1,024.
 _FILES = 8192
 _SHARED_MEMORY = Path("/dev/shm")
@@ -57,9 +59,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         options: dict[str, Any] = {
             "bind": [self._bind],
             "workers": self._processes,
-            "worker_class": "gthread",
+            "worker_class": PatientWorker,
             "threads": THREADS,
             "preload_app": False,
+            "limit_request_line": 8190,
+            "limit_request_field_size": MAX_HEAD_BYTES,
             # Longer than the longest wait of a client for its result.
             "timeout": 60,
             "graceful_timeout": 35,

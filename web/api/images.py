@@ -13,6 +13,7 @@ from common.messages import ImageInfo, ImagePage
 from common.store import CatalogEntry, FeatureStore
 from web.api.cursors import decode_cursor, encode_cursor
 from web.api.inputs import PageQuery
+from web.bodies import bounded_file
 from web.collection import image_info
 from web.documented import BINARY, responses
 from web.problems import OriginalMissing
@@ -101,6 +102,7 @@ def get_thumbnail(image_id: str) -> Response:
             304: _NOT_CHANGED,
             404: "No such image, or its file is gone.",
             416: "The range is outside the file.",
+            503: "Too many files are being fetched.",
         }
     )
 )
@@ -118,7 +120,7 @@ def get_original(image_id: str) -> Response:
         max_age=0,
     )
     response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return bounded_file(response)
 
 
 def _entries(store: FeatureStore, folder: str | None, after: str, limit: int) -> list[CatalogEntry]:
