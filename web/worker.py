@@ -23,6 +23,9 @@ MAX_HEAD_BYTES = 32 * 1024
 # A client that takes or gives nothing at all for so long is given up.
 SILENCE_SECONDS = 20.0
 
+# So long the rest of a body that nobody wants is read, so that the client sees the answer.
+DRAIN_SECONDS = 0.5
+
 _END_OF_HEAD = b"\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -40,6 +43,10 @@ class Connection(TConn):  # type: ignore[misc]
         """In the thread, right before a request is read."""
         super().init()
         self.sock.settimeout(SILENCE_SECONDS)
+
+    def close(self, graceful: bool = False) -> None:
+        """In the main loop, which must not wait for a client: the thread has done that."""
+        util.close(self.sock)
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
@@ -79,8 +86,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """In a thread: a request."""
         keep = super().handle(conn)
         rest = conn.parser.unreader.buf.getvalue() if keep and conn.parser is not None else b""
-        # The beginning of another request came with this one, and the thread would have to wait for the rest.
-        return keep and (not rest or _END_OF_HEAD in rest)
+        if rest and _END_OF_HEAD not in rest:
+            # The beginning of another request came with this one, and a thread would have to wait for the rest.
+            keep = False
+        if not keep:
+            util.close_graceful(conn.sock, timeout=DRAIN_SECONDS)
+        return keep
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """In a thread: answers it."""
@@ -89,6 +100,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         except TimeoutError:
             self.log.debug("a client takes nothing of its answer")
             return False
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        # As gunicorn does it, but not for five seconds.
+        return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + DRAIN_SECONDS))
 
     def _await_head(self, conn: Any) -> None:
         conn.timeout = time.monotonic() + HEAD_SECONDS

@@ -58,6 +58,15 @@ def test_more_slow_clients_than_threads_leave_room_for_others(server: tuple[str,
         assert_it_answers(server)
 
 
+def test_clients_that_do_not_hang_up_hold_up_nobody(server: tuple[str, int]) -> None:
+    with ExitStack() as stack:
+        for _ in range(30):
+            client = stack.enter_context(connect(server, b"GET /healthz HTTP/1.0\r\n\r\n"))
+        while client.recv(4096):
+            pass
+        assert_it_answers(server)  # not after two seconds for each of them
+
+
 def test_a_head_may_come_in_pieces(server: tuple[str, int]) -> None:
     with connect(server) as client:
         for piece in (b"GET /heal", b"thz HTTP/1.1\r", b"\nHost: x\r\n", b"X-A: b\r\n\r", b"\n"):
