@@ -126,6 +126,10 @@ class DuplicateBoard:
             return None
         return self._store(job, state="running") if job.state == "queued" else None
 
+    def put_back(self, job: DuplicateJob) -> None:
+        """Lets a job wait again that its worker cannot end: the next one begins anew."""
+        self._store(job, state="queued", done=0)
+
     def report(self, job: DuplicateJob, done: int, total: int) -> None:
         """Stores how far a job is, not more often than anybody can see."""
         now = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 from celery import Celery
@@ -79,14 +79,16 @@ class Client:
         self._send(SEARCH, record.result.id)
         return self._searches.described(record, record.result)
 
-    def search(self, search_id: str, wait_seconds: float = 0) -> SearchResult:
-        """The state of a search, waiting up to `wait_seconds` for the answer.
+    def search(
+        self, search_id: str, wait_seconds: float = 0, is_ending: Callable[[], bool] | None = None
+    ) -> SearchResult:
+        """The state of a search, waiting up to `wait_seconds` for the answer, or until `is_ending`.
 
         Raises:
             UnknownSearch: The id is unknown, or the results have expired.
         """
         with reported(self.settings):
-            return self._searches.result(search_id, wait_seconds)
+            return self._searches.result(search_id, wait_seconds, is_ending)
 
     def query_picture(self, search_id: str, number: int) -> bytes:
         """The preview of an uploaded picture that was searched for, a JPEG.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
 from typing import cast
@@ -36,6 +36,8 @@ from common.stopwatch import milliseconds_since, with_total
 UPLOAD_TTL_SECONDS = 600
 # A wait lasts a little longer than the search may, so that it sees how that ends; 0 would mean for ever.
 _WAIT_BEYOND_SECONDS = 0.05
+# How often a wait that may be ended looks whether it is.
+_LOOK_SECONDS = 1.0
 
 # KEYS: poll, metrics. ARGV: milliseconds, expiry, field, increment, field, increment…
 # The first one to hand an answer out decides what its poll took, and counts it; all others repeat it.
@@ -212,8 +214,15 @@ class SearchBoard:
             stage_metrics.count(pipe, _parts(result), result.state)
             pipe.execute()
 
-    def result(self, search_id: str, wait_seconds: float = 0) -> SearchResult:
+    def result(
+        self, search_id: str, wait_seconds: float = 0, is_ending: Callable[[], bool] | None = None
+    ) -> SearchResult:
         """The state of a search; waits until it is answered, for at most `wait_seconds`.
+
+        Args:
+            search_id: The search.
+            wait_seconds: The longest wait.
+            is_ending: Asked every second; when true, the wait ends with the state as it is.
 
         Raises:
             UnknownSearch: There is none, or it has expired.
@@ -221,15 +230,22 @@ class SearchBoard:
         reading = self._read(search_id)
         if wait_seconds > 0 and reading.open_as is not None:
             wake = key("search", search_id, "finished")
-            longest = min(wait_seconds, reading.open_seconds + _WAIT_BEYOND_SECONDS)
-            # Rotating the one-element list onto itself wakes any number of waiters, early or late.
-            self._redis.blmove(wake, wake, cast("int", longest))
+            self._await(wake, min(wait_seconds, reading.open_seconds + _WAIT_BEYOND_SECONDS), is_ending)
             reading = self._read(search_id)
         if reading.record.finished_at is not None:
             return self.described(reading.record, self._handed_out(reading))
         if reading.open_as is None:
             return self.described(reading.record, self._given_up(reading.record))
         return self.described(reading.record, reading.record.result.model_copy(update={"state": reading.open_as}))
+
+    def _await(self, wake: str, seconds: float, is_ending: Callable[[], bool] | None) -> None:
+        look = seconds if is_ending is None else _LOOK_SECONDS
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not (is_ending and is_ending()):
+            # Rotating the one-element list onto itself wakes any number of waiters, early or late. Redis counts in
+            # milliseconds, and none would mean for ever.
+            if self._redis.blmove(wake, wake, cast("int", max(0.001, min(left, look)))):
+                return
 
     def described(self, record: SearchRecord, result: SearchResult) -> SearchResult:
         """A result as clients get it: with what was searched for, which follows from the record."""

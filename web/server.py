@@ -73,6 +73,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "logger_class": _Log,
             "loglevel": "warning",
             "proc_name": "imagesearch-web",
+            "post_worker_init": _stop_in_order,
             "worker_exit": _end_viewers,
         }
         if _SHARED_MEMORY.is_dir():
@@ -112,6 +113,12 @@ def _allow_files() -> None:
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _stop_in_order(worker: Any) -> None:
+    from web.stopping import stop_in_order
+
+    stop_in_order(worker)
 
 
 def _end_viewers(server: Any, worker: Any) -> None:

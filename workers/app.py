@@ -19,6 +19,7 @@ from common import log_context
 from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
+from workers.drain import StopLine, end_in_time, seconds_to_end
 from workers.priority import yield_to_searches
 from workers.runtime import await_weights, runtime, start_runtime
 from workers.threads import limit_libraries
@@ -31,6 +32,7 @@ app = make_celery(settings)
 app.set_current()
 app.set_default()
 app.autodiscover_tasks(["workers"], force=True)
+stop_line = StopLine()
 
 
 def queues() -> list[str]:
@@ -56,30 +58,44 @@ def _prepare(**_: Any) -> None:
             wait = os.environ.get("IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS") == "1"
             await_weights(settings, queues(), wait=wait)
         if QUERY in queues():
-            start_runtime(settings, app, queues())
+            _start_runtime()
     except ImageSearchError as error:
         logger.critical("%s", error)
         sys.exit(1)
 
 
+def _start_runtime() -> None:
+    """In the process that runs the tasks."""
+    worker = start_runtime(settings, app, queues())
+    end_in_time(stop_line, worker.unfinished, seconds_to_end(queues()))
+
+
 @signals.worker_process_init.connect(weak=False)
 def _start_child(**_: Any) -> None:
     """In each child of a prefork pool."""
+    stop_line.leave_to_parent()
     try:
-        start_runtime(settings, app, queues())
+        _start_runtime()
     except ImageSearchError as error:
         # The pool would start the same child again and again: end the whole worker instead.
         logger.critical("%s", error)
         os.kill(os.getppid(), signal.SIGTERM)
 
 
+@signals.worker_shutting_down.connect(weak=False)
+def _stop(**_: Any) -> None:
+    """In the handler of the signal that ends the worker."""
+    stop_line.pull()
+
+
 @signals.worker_process_shutdown.connect(weak=False)
 @signals.worker_shutdown.connect(weak=False)
 def _leave(**_: Any) -> None:
     try:
-        runtime().presence.stop()
+        worker = runtime()
     except RuntimeError:
         return  # the parent of a prefork pool has none
+    worker.finish(seconds_to_end(queues()))
 
 
 @signals.task_prerun.connect(weak=False)

@@ -124,10 +124,19 @@ def start_scan(worker: Runtime, job_id: str) -> None:
     """Scans the folder of a job in a thread, so that its first batches need not wait for the end of the scan."""
     # With the context of the task, so that its lines and the tasks it sends name the request, too.
     run = copy_context().run
-    threading.Thread(target=run, args=(_scan, worker, job_id), name=f"scan-{job_id}", daemon=True).start()
+    thread = threading.Thread(target=run, args=(_scan, worker, job_id), name=f"scan-{job_id}", daemon=True)
+    worker.background.add(thread)
+    thread.start()
 
 
 def _scan(worker: Runtime, job_id: str) -> None:
+    try:
+        _scan_leased(worker, job_id)
+    finally:
+        worker.background.discard(threading.current_thread())
+
+
+def _scan_leased(worker: Runtime, job_id: str) -> None:
     attempt = 0
     try:
         with worker.leased(job_id, SCAN_ITEM) as attempt:
@@ -209,8 +218,16 @@ def _keep_job_going(worker: Runtime, job_id: str, *, queue_is_empty: bool) -> No
         return
     for item in work.overdue(job_id, queue_is_empty=queue_is_empty):
         logger.warning("%s of job %s is sent again", item, job_id)
-        worker.send(SCAN, job_id) if item == SCAN_ITEM else worker.send(INDEX_BATCH, job_id, item)
+        send_item(worker, job_id, item)
     hand_out(worker, job_id)
+
+
+def send_item(worker: Runtime, job_id: str, item: str) -> None:
+    """Sends the message of a batch, or of the scan, to whichever worker takes it."""
+    if item == SCAN_ITEM:
+        worker.send(SCAN, job_id)
+    else:
+        worker.send(INDEX_BATCH, job_id, item)
 
 
 def _release_dead_neighbours(worker: Runtime, job_id: str) -> None:

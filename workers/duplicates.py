@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 
+from common.celery_app import FIND_DUPLICATES
 from common.duplicates import DuplicateBoard, DuplicateGroup, DuplicateImage
 from common.errors import ImageSearchError
 from common.ranking.duplicates import Group, find_groups
@@ -21,10 +22,16 @@ def run_duplicate_job(worker: Runtime, job_id: str) -> None:
     job = board.begin(job_id)
     if job is None:
         return
+
+    def give_back() -> None:
+        board.put_back(job)
+        worker.send(FIND_DUPLICATES, job_id)
+
     try:
-        store = worker.store
-        groups = find_groups(store, job.min_score, folder=job.folder, progress=partial(board.report, job))
-        board.finish(job, described(store, groups))
+        with worker.unfinished.item(give_back):
+            store = worker.store
+            groups = find_groups(store, job.min_score, folder=job.folder, progress=partial(board.report, job))
+            board.finish(job, described(store, groups))
     except (ImageSearchError, OSError) as error:
         board.fail(job, str(error))
     except Exception:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from common import log_context, stage_metrics
-from common.celery_app import BULK, QUERY, TRAIN_CANDIDATES
-from common.errors import WeightsUnavailable
+from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
+from common.errors import ModelNotReady, WeightsUnavailable
 from common.library import Library
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
 from common.progress import JobBoard
@@ -28,6 +28,7 @@ from common.searches import SearchBoard
 from common.settings import Settings
 from common.weights import WeightsStatus, resolve_weights
 from workers.activity import Activity
+from workers.drain import Unfinished
 from workers.threads import share_of_cores
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 WEIGHTS_RETRY_SECONDS = 30.0
+# How often a maintenance worker looks for segments that have been replaced long enough ago.
+CLEANING_SECONDS = 600.0
 
 
 class Runtime:
@@ -66,9 +69,11 @@ class Runtime:
             self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
         )
         self.activity = Activity()
+        self.unfinished = Unfinished()
+        self.background: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._leases: set[tuple[str, str]] = set()
-        self._last_tick = self._quiet_until = time.monotonic()
+        self._last_tick = self._quiet_until = self._next_cleaning = time.monotonic()
         self._state: dict[str, Any] = {"state": "loading"}
         self.presence = PresenceReporter(self.redis, queues, self._facts, self._tick)
 
@@ -85,6 +90,14 @@ class Runtime:
             _ = self.threads
         self._state = {"state": "idle"}
         self.presence.report()
+
+    def finish(self, seconds: float) -> None:
+        """Ends what goes on beside the tasks: waits so long for it, and gives back what it has not finished then."""
+        deadline = time.monotonic() + seconds
+        for thread in list(self.background):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self.unfinished.give_back()
+        self.presence.stop()
 
     @contextmanager
     def leased(self, job_id: str, item: str) -> Iterator[int]:
@@ -105,7 +118,8 @@ class Runtime:
         with self._lock:
             self._leases.add((job_id, item))
         try:
-            yield attempt
+            with self.unfinished.item(lambda: self._give_back(job_id, item)):
+                yield attempt
         except BaseException:
             with suppress(redis.RedisError):
                 self.jobs.work.release(job_id, item, name)
@@ -115,6 +129,14 @@ class Runtime:
         finally:
             with self._lock:
                 self._leases.discard((job_id, item))
+
+    def _give_back(self, job_id: str, item: str) -> None:
+        from workers.batches import send_item
+
+        with self._lock:
+            self._leases.discard((job_id, item))  # or it would be renewed
+        self.jobs.work.release(job_id, item, self.presence.name)
+        send_item(self, job_id, item)
 
     def _tick(self) -> None:
         """Every few seconds, in the thread that reports presence: whatever happens, that must go on."""
@@ -132,11 +154,20 @@ class Runtime:
                 from workers.batches import keep_going
 
                 keep_going(self)
+            if MAINTENANCE in self.queues and now >= self._next_cleaning:
+                self._next_cleaning = now + CLEANING_SECONDS
+                self._clean()
             if "engine" in self.__dict__:
                 # Before anybody searches: the first result of a new collection should know its percentile.
                 self.engine.calibrate()
         except Exception:
             logger.warning("looking after the jobs failed, next try in a moment", exc_info=True)
+
+    def _clean(self) -> None:
+        from common.store import remove_replaced
+
+        with suppress(ModelNotReady):  # there is no store yet
+            remove_replaced(self.store)
 
     def _facts(self) -> dict[str, Any]:
         facts = dict(self._state)

@@ -48,8 +48,9 @@ def search(search_id: str) -> None:
     worker = runtime()
     taken = worker.searches.take(search_id)
     if taken is not None:
-        result, feature = worker.engine.answer(taken)
-        worker.searches.finish(taken.record, result, feature)
+        with worker.unfinished.item(lambda: worker.send(SEARCH, search_id)):
+            result, feature = worker.engine.answer(taken)
+            worker.searches.finish(taken.record, result, feature)
         worker.previews.submit(result.id, taken.uploads or ())
 
 
@@ -72,9 +73,10 @@ def index_batch(job_id: str, batch: str) -> None:
 @shared_task(name=COMPACT, acks_late=True)
 def compact() -> None:
     """Merges small segments."""
+    from common.store import KEEP_REPLACED_SECONDS
     from common.store import compact as compact_store
 
-    report = compact_store(runtime().store, lazily=True)
+    report = compact_store(runtime().store, lazily=True, keep_seconds=KEEP_REPLACED_SECONDS)
     logger.info("compaction: %d segments merged into %d", report.merged, report.written)
 
 

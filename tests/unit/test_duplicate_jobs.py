@@ -19,6 +19,7 @@ from common.redis_client import NAMESPACE
 from common.settings import Settings
 from common.store import FeatureStore, image_id
 from tests.unit.helpers import make_store, publish, record
+from workers.drain import Unfinished
 from workers.duplicates import described, run_duplicate_job
 
 
@@ -162,6 +163,7 @@ class Worker:
 
     def __init__(self, client: redis.Redis, settings: Settings, store: FeatureStore | Exception) -> None:
         self.redis, self.settings, self._store = client, settings, store
+        self.unfinished = Unfinished()
 
     @property
     def store(self) -> FeatureStore:

@@ -17,6 +17,7 @@ from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQue
 from web.documented import BINARY, responses
 from web.limits import TOO_MANY, require_room
 from web.services import Services, services
+from web.stopping import server_is_stopping
 
 blueprint = APIBlueprint("searches", __name__, tag="Searches")
 
@@ -86,7 +87,8 @@ def get_search(search_id: str, query_data: WaitQuery) -> SearchResult:
         raise UnknownSearch
     current = services()
     with current.waiting(query_data.wait) as seconds:
-        return current.client.search(search_id, seconds)
+        # A server that stops answers at once: the client asks again, and then another one.
+        return current.client.search(search_id, seconds, server_is_stopping)
 
 
 @blueprint.get("/searches/<search_id>/pictures/<int:number>")
