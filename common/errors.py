@@ -165,7 +165,10 @@ class UnsupportedFormatVersion(StoreError):
 
     def __init__(self, path: Path, found: object, supported: int) -> None:
         self.path = path
-        super().__init__(f"{path} has format version {found}; this software reads up to {supported}. Upgrade it.")
+        super().__init__(
+            f"{path} has format version {found}; this software reads up to {supported}. Nothing was changed. Run the "
+            "software that wrote it, or a later one; or go back to a copy of the data folder from before the upgrade."
+        )
 
 
 class UnknownImage(StoreError):

@@ -8,9 +8,11 @@ from common.store.compaction import CompactionReport, compact
 from common.store.export import export
 from common.store.feature_store import FeatureStore, StoredContent
 from common.store.opening import open_store
+from common.store.replaced import KEEP_REPLACED_SECONDS, remove_replaced
 from common.store.segment import ImageRecord, Segment, Tombstone
 
 __all__ = [
+    "KEEP_REPLACED_SECONDS",
     "CatalogEntry",
     "CompactionReport",
     "FeatureStore",
@@ -22,4 +24,5 @@ __all__ = [
     "export",
     "image_id",
     "open_store",
+    "remove_replaced",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.store.catalog import SegmentRow
 from common.store.feature_store import FeatureStore
+from common.store.replaced import mark_replaced, remove_replaced, replaced_names
 from common.store.segment import SUFFIX, ImageRecord, SegmentContent, Tombstone
 
 TARGET_ROWS = 65_536
@@ -36,7 +37,9 @@ class CompactionReport:
     removed_temporaries: int
 
 
-def compact(store: FeatureStore, target_rows: int = TARGET_ROWS, *, lazily: bool = False) -> CompactionReport:
+def compact(
+    store: FeatureStore, target_rows: int = TARGET_ROWS, *, lazily: bool = False, keep_seconds: float = 0.0
+) -> CompactionReport:
     """Merges the store's small segments; large ones are left alone.
 
     Args:
@@ -44,15 +47,18 @@ def compact(store: FeatureStore, target_rows: int = TARGET_ROWS, *, lazily: bool
         target_rows: The most live rows of a merged segment.
         lazily: Merge a segment only with smaller ones that together have as many rows: then a row is rewritten a
             few times in its life and not after every job (size-tiered compaction, as in Bigtable, Chang et al. 2006).
+        keep_seconds: How long segments stay that were merged, for programs that copy the folder meanwhile.
 
     Returns:
         How many segments were merged, and into how many.
     """
     store.refresh()
+    store.check_version()  # a tombstone may still end a row that cannot be read here
     removed = _remove_stale_temporaries(store)
+    remove_replaced(store, keep_seconds)
     merged = written = 0
     for group in _groups(store, target_rows, lazily=lazily):
-        outcome = _merge(store, group)
+        outcome = _merge(store, group, keep_seconds)
         if outcome is not None:
             merged += len(group)
             written += outcome
@@ -64,7 +70,10 @@ def _groups(store: FeatureStore, target_rows: int, *, lazily: bool) -> list[list
     """Segments worth merging, in groups of one precision with at most `target_rows` live rows and `TARGET_BYTES`."""
     groups: list[list[SegmentRow]] = []
     by_precision: dict[str, list[tuple[SegmentRow, int]]] = {}
+    replaced = replaced_names(store.segments_path)  # those that nothing was left of are still in the catalog
     for row in store.catalog.segments():
+        if row.name in replaced:
+            continue
         live = store.catalog.live_count(row.id)
         mostly_dead = live < 0.7 * row.count
         is_small = row.count < target_rows // 2 and row.size < TARGET_BYTES // 2
@@ -89,7 +98,7 @@ def _worth_alone(store: FeatureStore, group: list[SegmentRow]) -> bool:
     return bool(group) and store.catalog.live_count(group[0].id) < 0.7 * group[0].count
 
 
-def _merge(store: FeatureStore, group: list[SegmentRow]) -> int | None:
+def _merge(store: FeatureStore, group: list[SegmentRow], keep_seconds: float) -> int | None:
     """Merges a group. Returns how many segments it became, or None if another process changed it meanwhile."""
     names = sorted(row.name for row in group)
     try:
@@ -98,11 +107,13 @@ def _merge(store: FeatureStore, group: list[SegmentRow]) -> int | None:
         return None
     if merged is None:
         return None
+    target = None
     if merged.records or merged.tombstones:
         # The name follows from the sources: two compactions of the same group publish one segment.
         label = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+        target = f"merged-{label}"
         store.publish(
-            f"merged-{label}",
+            target,
             precision=group[0].precision,
             records=merged.records,
             features=merged.features,
@@ -110,10 +121,13 @@ def _merge(store: FeatureStore, group: list[SegmentRow]) -> int | None:
             tombstones=merged.tombstones,
         )
     store.refresh()
-    for name in names:
-        # Readers that have it mapped keep their mapping; the others find its rows in the merged segment.
-        (store.segments_path / f"{name}{SUFFIX}").unlink(missing_ok=True)
-    return int(bool(merged.records or merged.tombstones))
+    if keep_seconds:
+        mark_replaced(store.segments_path, names, target)
+    else:
+        for name in names:
+            # Readers that have it mapped keep their mapping; the others find its rows in the merged segment.
+            (store.segments_path / f"{name}{SUFFIX}").unlink(missing_ok=True)
+    return int(target is not None)
 
 
 def _content(store: FeatureStore, names: list[str]) -> SegmentContent | None:

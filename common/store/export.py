@@ -24,8 +24,12 @@ def export(store: FeatureStore, target: Path) -> int:
 
     Returns:
         The number of images written.
+
+    Raises:
+        UnsupportedFormatVersion: Part of the store cannot be read.
     """
     store.refresh()
+    store.check_version()
     names = {row.id: row.name for row in store.catalog.segments()}
     entries = list(store.catalog.below(None))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from common.errors import FingerprintMismatch, SegmentDamaged, StoreError, UnknownImage, UnsupportedFormatVersion
 from common.files import write_atomically
@@ -21,12 +21,26 @@ from common.messages import Message
 from common.models import ModelSpec
 from common.store.catalog import LAYOUT, Catalog, CatalogEntry
 from common.store.folders import Folders
-from common.store.segment import FORMAT_VERSION, SUFFIX, ImageRecord, Segment, SegmentContent, Tombstone, write_segment
+from common.store.replaced import replacement
+from common.store.segment import (
+    FORMAT_VERSION,
+    OLDEST_FORMAT_VERSION,
+    SUFFIX,
+    ImageRecord,
+    Segment,
+    SegmentContent,
+    Tombstone,
+    write_segment,
+)
 
 logger = logging.getLogger(__name__)
 
 # Within this time of a change a directory's time stamp may hide a second change.
 _RACY_SECONDS = 2.0
+
+
+class _Version(BaseModel):
+    format_version: int
 
 
 class _Manifest(Message):
@@ -55,7 +69,7 @@ class FeatureStore:
 
     Raises:
         FingerprintMismatch: The folder holds features of another model.
-        UnsupportedFormatVersion: A newer software wrote it.
+        UnsupportedFormatVersion: Another version of the software wrote it.
     """
 
     def __init__(self, path: Path, spec: ModelSpec, cache_dir: Path) -> None:
@@ -68,6 +82,7 @@ class FeatureStore:
         self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
         self.folders = Folders(self.catalog)
         self.damaged: dict[str, str] = {}
+        self._unsupported: dict[str, UnsupportedFormatVersion] = {}
         self._damaged_files: dict[str, tuple[int, int]] = {}
         self._open: dict[str, Segment] = {}
         self._lock = threading.Lock()
@@ -77,14 +92,30 @@ class FeatureStore:
         path = self.path / "store.json"
         if not path.exists():
             write_atomically(path, _Manifest(model=self.spec).model_dump_json(indent=1).encode())
+        data = path.read_bytes()
         try:
-            manifest = _Manifest.model_validate_json(path.read_bytes())
+            # First: of another version nothing else can be expected to be as it is here.
+            version = _Version.model_validate_json(data).format_version
+            if not OLDEST_FORMAT_VERSION <= version <= FORMAT_VERSION:
+                raise UnsupportedFormatVersion(path, version, FORMAT_VERSION)
+            manifest = _Manifest.model_validate_json(data)
         except ValidationError as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
-        if manifest.format_version > FORMAT_VERSION:
-            raise UnsupportedFormatVersion(path, manifest.format_version, FORMAT_VERSION)
         if manifest.model.fingerprint != self.spec.fingerprint:
             raise FingerprintMismatch(self.path, manifest.model.fingerprint, self.spec.fingerprint)
+
+    def check_version(self) -> None:
+        """Makes sure that all that is in the store can be read: else what is made of it would lack something.
+
+        A newer software on another host may have written since the store was opened.
+
+        Raises:
+            UnsupportedFormatVersion: Another version of the software writes into it.
+        """
+        self._check_manifest()
+        for name, error in self._unsupported.items():
+            if name in self.damaged:
+                raise error
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -107,7 +138,12 @@ class FeatureStore:
             features: (n, d), L2-normalised; stored as float16.
             thumbnails: An encoded image for each row.
             tombstones: Paths that are gone.
+
+        Raises:
+            UnsupportedFormatVersion: See `check_version`.
+            OSError: It cannot be written. Nothing is published then.
         """
+        self.check_version()
         if features is None:
             features = np.zeros((0, self.spec.dimension), np.float32)
         content = SegmentContent(features, records, thumbnails, tombstones)
@@ -120,6 +156,7 @@ class FeatureStore:
         it could see.
         """
         self.refresh()
+        self.check_version()
         return max(time.time_ns(), self.catalog.highest_sequence() + 1)
 
     # --- keeping up ----------------------------------------------------------------------------------------
@@ -180,18 +217,25 @@ class FeatureStore:
                 # One rotten file must not take the others with it; `verify` and the log name it.
                 logger.error("%s", error)
                 self.damaged[name] = str(error)
+                if isinstance(error, UnsupportedFormatVersion):
+                    self._unsupported[name] = error
                 self._damaged_files[name] = files[name]
 
     def _list(self) -> dict[str, tuple[int, int]]:
-        """The published segments without the files known to be damaged: name to size and time of the file."""
-        found = {}
+        """The segments that count, without the files known to be damaged: name to size and time of the file."""
+        found, replacements = {}, []
         for path in self.segments_path.iterdir():
-            if path.suffix == SUFFIX and not path.name.startswith("."):
+            if note := replacement(path.name):
+                replacements.append(note)
+            elif path.suffix == SUFFIX and not path.name.startswith("."):
                 try:
                     status = path.stat()
                 except FileNotFoundError:
                     continue
                 found[path.stem] = (status.st_size, status.st_mtime_ns)
+        # In one step, from what was found: a merged segment may have been replaced itself.
+        for name in {name for name, merged in replacements if merged in found}:
+            found.pop(name, None)
         for name in self.damaged.keys() - found.keys():
             self.damaged.pop(name, None)
         return {name: status for name, status in found.items() if self._damaged_files.get(name) != status}

@@ -29,6 +29,7 @@ from common.models import ModelSpec
 
 FORMAT = "imagesearch-segment"
 FORMAT_VERSION = 1
+OLDEST_FORMAT_VERSION = 1
 SUFFIX = ".h5"
 
 Features = npt.NDArray[np.float16]
@@ -182,7 +183,7 @@ class Segment:
         Raises:
             FileNotFoundError: It is gone, for instance because it was compacted away.
             SegmentDamaged: It cannot be read, or is no segment.
-            UnsupportedFormatVersion: A newer software wrote it.
+            UnsupportedFormatVersion: Another version of the software wrote it.
         """
         self.path = path
         self.name = path.stem
@@ -285,7 +286,7 @@ def _reading(path: Path) -> Iterator[h5py.File]:
             if file.attrs.get("format") != FORMAT:
                 raise SegmentDamaged(path, "it is not a segment of the feature store")
             version = int(file.attrs["format_version"])
-            if version > FORMAT_VERSION:
+            if not OLDEST_FORMAT_VERSION <= version <= FORMAT_VERSION:
                 raise UnsupportedFormatVersion(path, version, FORMAT_VERSION)
             yield file
     except FileNotFoundError:
