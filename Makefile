@@ -1,7 +1,7 @@
 # One machine: `make up`. Everything that is checked: `make test`.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up test chaos lint format lock screenshots setup setup-dev compose-test clean
+.PHONY: help up test chaos soak lint format lock screenshots setup setup-dev compose-test clean
 
 IMAGES ?=
 PORT ?= 8000
@@ -34,6 +34,9 @@ format: setup-dev ## Rewrite the code in the project's style
 
 chaos: setup-dev ## Kill workers and Redis while folders are indexed: make chaos [SEEDS=10]
 	$(BIN)/python -m tests.chaos.run --seeds $(or $(SEEDS),10)
+
+soak: setup-dev ## Searches, jobs and kills for a while; looks for errors and leaks: make soak [MINUTES=30] [PHOTOS=DIR]
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),30) $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 screenshots: setup-dev ## Picture every page and state in build/screenshots: make screenshots [ONLY=crop] [README=1]
 	$(BIN)/python -m tests.browser.screenshots $(if $(ONLY),--only "$(ONLY)") $(if $(README),--readme)

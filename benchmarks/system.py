@@ -86,40 +86,60 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def running_web(settings: Settings, *, processes: int = 1, log: Path | None = None) -> Iterator[str]:
-    """The web tier as `imagesearch web` starts it, on a free port. Gives its address.
+class WebProcess:
+    """The web tier as `imagesearch web` starts it, in a process group of its own.
 
     Args:
         settings: Its settings, passed on through the environment.
+        port: The port; a free one by default.
         processes: How many processes answer.
         log: The file that gets its output; by default it goes where that of this process goes.
-    """
-    port = free_port()
-    command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(port), "--processes", str(processes)]
-    with nullcontext() if log is None else log.open("ab") as output:
-        process = subprocess.Popen(
-            command, env=environment(settings), stdout=output, stderr=output, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{port}"
 
-    def is_healthy() -> bool:
-        if process.poll() is not None:
+    Attributes:
+        address: Where it answers.
+    """
+
+    def __init__(
+        self, settings: Settings, port: int | None = None, *, processes: int = 1, log: Path | None = None
+    ) -> None:
+        self.port = port or free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-m", "web", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--processes", str(processes)]
+        with nullcontext() if log is None else log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, env=environment(settings), stdout=output, stderr=output, start_new_session=True
+            )
+
+    def wait_ready(self) -> None:
+        """Waits until it answers."""
+        wait_until(self._is_healthy, "the web tier answers", 60)
+
+    def _is_healthy(self) -> bool:
+        if self.process.poll() is not None:
             raise RuntimeError("the web tier ended")
         try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=5) as response:
+            with urllib.request.urlopen(f"{self.address}/healthz", timeout=5) as response:
                 return bool(response.status == 200)
         except urllib.error.URLError:
             return False
 
-    try:
-        wait_until(is_healthy, "the web tier answers", 60)
-        yield address
-    finally:
-        # At once: it would wait for the requests of browsers that are being closed.
+    def kill(self) -> None:
+        """Kills it at once: stopped in order it would wait for the requests of browsers that are being closed."""
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def running_web(settings: Settings, *, processes: int = 1, log: Path | None = None) -> Iterator[str]:
+    """A web tier on a free port; the arguments are those of `WebProcess`. Gives its address."""
+    web = WebProcess(settings, processes=processes, log=log)
+    try:
+        web.wait_ready()
+        yield web.address
+    finally:
+        web.kill()
 
 
 class WorkerProcess:

@@ -22,6 +22,12 @@ class RedisProcess:
         self.url = f"unix://{self._folder}/redis.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process, as long as it is not started again."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         options = {"port": "0", "unixsocket": f"{self._folder}/redis.sock", "dir": str(self._folder)}

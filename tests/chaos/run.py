@@ -21,9 +21,8 @@ from benchmarks.system import System, running_redis
 from common.settings import LibraryRoot, Settings
 from common.store import open_store
 from tests.chaos.outcome import Content, content_of, cosines, differences, job_problems, store_problems
-from tests.chaos.world import World, copy_photos
+from tests.chaos.world import World, make_library
 from tests.models import save_fast_model
-from tests.pictures import photo
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,7 @@ def prepare(folder: Path, photos: Path | None, count: int, model: Path | None = 
         model: A fast model; made if it is not given.
     """
     library = folder / "photos"
-    if photos is not None:
-        copy_photos(photos, library, count)
-    else:
-        library.mkdir()
-        for seed in range(count):
-            photo(seed).save(library / f"{seed:05}.jpg", quality=90)
+    make_library(library, photos, count)
     model = model or save_fast_model(folder)
     with running_redis() as url:
         roots = (LibraryRoot(name="photos", path=library),)

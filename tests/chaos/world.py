@@ -19,6 +19,7 @@ from common.messages import FINAL_JOB_STATES, IndexJob
 from common.settings import LibraryRoot, Settings
 from tests.chaos.redis_process import RedisProcess
 from tests.chaos.storage import StoreDisk
+from tests.pictures import photo
 
 # So short that a job has many batches.
 BATCH_SECONDS = 0.05
@@ -239,9 +240,13 @@ def _group_of(pid: int) -> int | None:
         return None
 
 
-def copy_photos(source: Path, target: Path, count: int) -> None:
-    """Copies the first pictures of a folder, so that they may be touched."""
-    target.mkdir(parents=True)
-    for path in sorted(source.rglob("*.jpg"))[:count]:
-        name = path.relative_to(source).as_posix().replace("/", "-")
-        shutil.copyfile(path, target / name)
+def make_library(folder: Path, photos: Path | None, count: int) -> None:
+    """Fills a new folder with copies of the first photos of another, or with generated pictures."""
+    folder.mkdir(parents=True)
+    if photos is None:
+        for seed in range(count):
+            photo(seed).save(folder / f"{seed:05}.jpg", quality=90)
+        return
+    for path in sorted(photos.rglob("*.jpg"))[:count]:
+        name = path.relative_to(photos).as_posix().replace("/", "-")
+        shutil.copyfile(path, folder / name)
