@@ -1,4 +1,4 @@
-"""Changes what workers in other processes do: a slower model, a model that only sleeps, files that kill.
+"""Changes what workers in other processes do: a slower model, a model that only sleeps, files that kill or hang.
 
 The change travels as JSON in the variable `INJECT`. Python runs `injected/sitecustomize.py` when it starts; that
 calls `apply`.
@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,18 @@ _FOLDER = Path(__file__).parent / "injected"
 
 
 @contextmanager
-def injected(*, slow: float = 0.0, stub: float | None = None, poison: str = "") -> Iterator[None]:
+def injected(*, slow: float = 0.0, stub: float | None = None, poison: str = "", trap: str = "") -> Iterator[None]:
     """What is started inside the block is changed.
 
     Args:
         slow: Seconds that the real model sleeps for each picture, beside its work.
         stub: Seconds that a model without TensorFlow sleeps for each picture; it replaces the real one.
         poison: A file with this text in its name kills the process that reads it.
+        trap: A picture whose file ends with this text and a colon and one of the `TRAPS` springs that trap on the
+            process that decodes it.
     """
     before = {name: os.environ.get(name) for name in ("INJECT", "PYTHONPATH")}
-    os.environ["INJECT"] = json.dumps({"slow": slow, "stub": stub, "poison": poison})
+    os.environ["INJECT"] = json.dumps({"slow": slow, "stub": stub, "poison": poison, "trap": trap})
     project = str(_FOLDER.parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_FOLDER), project, before["PYTHONPATH"]]))
     try:
@@ -45,6 +48,10 @@ def injected(*, slow: float = 0.0, stub: float | None = None, poison: str = "") 
 def apply(text: str) -> None:
     """Makes the changes in this process."""
     wanted = json.loads(text)
+    if "workers.decoders.child" in sys.orig_argv:
+        if wanted["trap"]:
+            _set_traps(wanted["trap"])
+        return
     if wanted["slow"]:
         _slow_down(wanted["slow"])
     if wanted["stub"] is not None:
@@ -82,6 +89,55 @@ def _poison(text: str) -> None:
         return read(self, public_path)
 
     FileReader._read = deadly  # type: ignore[method-assign]
+
+
+# --- traps for decoder processes -----------------------------------------------------------------------------
+
+
+def _spin() -> None:
+    while True:
+        pass
+
+
+def _allocate() -> None:
+    held = []
+    while True:
+        held.append(bytearray(2**24))
+
+
+def _fail() -> None:
+    raise ZeroDivisionError("a fault of ours")
+
+
+TRAPS: dict[str, Callable[[], object]] = {
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "spin": _spin,
+    "allocate": _allocate,
+    "fail": _fail,
+    "babble": lambda: os.write(4, b"nonsense" * 1000),
+    "exit": lambda: os._exit(3),
+}
+
+
+def _set_traps(text: str) -> None:
+    from common.images import ImageDecoder
+
+    open_, loaded = ImageDecoder._open, ImageDecoder._loaded
+    found = ""
+
+    def opening(self: ImageDecoder, data: bytes) -> Any:
+        nonlocal found
+        _, _, found = data[-100:].decode("latin-1").rpartition(f"{text}:")
+        return open_(self, data)
+
+    def springing(self: ImageDecoder, image: Any) -> Any:
+        if found in TRAPS:
+            TRAPS[found]()
+        return loaded(self, image)
+
+    ImageDecoder._open, ImageDecoder._loaded = opening, springing  # type: ignore[method-assign]
 
 
 class StubExtractor:

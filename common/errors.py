@@ -65,6 +65,26 @@ class ModelNotReady(ServiceUnavailable):
     """No worker has loaded the model yet: start one with `imagesearch worker --queues query`."""
 
 
+class DecoderUnavailable(ServiceUnavailable):
+    """No picture can be decoded now."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(
+            f"No picture can be decoded: the process for that does not start ({reason}). Look at the memory and the "
+            "number of processes of this worker's host."
+        )
+
+
+class DecoderKilled(ServiceUnavailable):
+    """The process that decoded the picture was killed from outside."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"The process that decoded the picture was killed from outside ({how}): most likely the host of this "
+            "worker has too little memory for it."
+        )
+
+
 class WorkerTimeout(ServiceUnavailable):
     """No worker answered in time."""
 
@@ -129,6 +149,38 @@ class ImageTooLarge(ImageRejected):
 
 class UnreadableFile(ImageRejected):
     """The file cannot be read."""
+
+
+class DecoderCrashed(ImageRejected):
+    """The picture crashed its decoder."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"The picture cannot be decoded: its decoder crashed ({how}). It is damaged, or made to do that; saved "
+            "anew by an image program it may work."
+        )
+
+
+class DecodingTooSlow(ImageRejected):
+    """The picture takes too long to decode."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"The picture cannot be decoded: it took longer than {seconds:.0f} s, which is far more than its size "
+            "explains. It is damaged, or made to do that."
+        )
+
+
+class TooMuchMemoryNeeded(ImageRejected):
+    """The picture needs more memory than its size explains: it is damaged, or made to do that."""
+
+
+class DecoderFault(ImageRejected):
+    """The picture met an error in the decoder."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The picture cannot be decoded: {reason}")
 
 
 # --- the feature store ---------------------------------------------------------------------------------------
@@ -203,6 +255,14 @@ class UnknownPicture(ImageSearchError):
 
 class InvalidCursor(ImageSearchError):
     """This is not the `next_cursor` of an answer that has more results."""
+
+
+class UploadExpired(ServiceUnavailable):
+    """The uploaded picture has expired before a worker came to it: submit it again."""
+
+
+class PageExpired(ImageSearchError):
+    """The first page of this search has expired: search again."""
 
 
 class QueryCancelled(ImageSearchError):

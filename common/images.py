@@ -10,19 +10,23 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
-from pillow_heif import register_heif_opener
+import pillow_heif
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from common.conversion import eight_bit, upright, without_alpha
 from common.errors import DamagedImage, EmptyImage, ImageRejected, ImageTooLarge, UnsupportedImage
 from common.gate import Gate
-from common.messages import Crop
-from common.settings import Settings
+
+if TYPE_CHECKING:
+    # With pydantic, which takes as long to import as all the rest: a decoder process has no need of it.
+    from common.messages import Crop
+    from common.settings import Settings
 
 # Decided by the file's first bytes, never by its name.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -46,8 +50,8 @@ PREVIEW_PIXELS = 1024
 PREVIEW_QUALITY = 85
 
 # While it is decoded a picture takes 4 bytes a pixel, and as much again in some formats. Pictures of up to
-# `_LARGE_PIXELS` are decoded as they come; of larger ones so many at a time in each decoder, but at least one.
-_LARGE_PIXELS = 20_000_000
+# `LARGE_PIXELS` are decoded as they come; of larger ones so many at a time in each decoder, but at least one.
+LARGE_PIXELS = 20_000_000
 _LARGE_PIXELS_IN_FLIGHT = 120_000_000
 # Pillow's own is 16 MiB, which the C library keeps for each thread when they are freed: gigabytes. It gives back
 # blocks of more than 32 MiB.
@@ -66,6 +70,35 @@ class DecodedImage:
     thumbnail: bytes
 
 
+class PictureDecoder(Protocol):
+    """What decodes pictures: `ImageDecoder`, in this process, or what hands them to other processes.
+
+    May be used from any thread.
+    """
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest encoded picture."""
+
+    def decode(self, data: bytes, crop: Crop | None = None, *, thumbnail: bool = True) -> DecodedImage:
+        """See `ImageDecoder.decode`."""
+
+    def preview(self, data: bytes) -> bytes:
+        """See `ImageDecoder.preview`."""
+
+
+class PixelGate(Protocol):
+    """Bounds how many pixels are decoded at a time."""
+
+    def hold(self, weight: int) -> AbstractContextManager[None]:
+        """So many are, while the block runs."""
+
+
+def pixel_gate() -> Gate:
+    """The gate for all pictures that share the memory of this machine's part."""
+    return Gate(_LARGE_PIXELS_IN_FLIGHT, light=LARGE_PIXELS)
+
+
 class ImageDecoder:
     """Decodes pictures within limits. One instance may serve any number of threads.
 
@@ -74,15 +107,24 @@ class ImageDecoder:
         max_bytes: Largest encoded picture.
         max_pixels: Largest picture, in pixels; checked before anything is decoded.
         bytes_setting: The setting that `max_bytes` comes from, for the message.
+        gate: Passed by each picture once its size is known; one of its own by default.
     """
 
-    def __init__(self, input_size: tuple[int, int], *, max_bytes: int, max_pixels: int, bytes_setting: str) -> None:
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        *,
+        max_bytes: int,
+        max_pixels: int,
+        bytes_setting: str,
+        gate: PixelGate | None = None,
+    ) -> None:
         self._size = input_size
         self.max_bytes = max_bytes
         self._max_pixels = max_pixels
         self._bytes_setting = bytes_setting
-        self._gate = Gate(_LARGE_PIXELS_IN_FLIGHT, light=_LARGE_PIXELS)
-        register_heif_opener()
+        self._gate = gate or pixel_gate()
+        pillow_heif.register_heif_opener()
         Image.core.set_block_size(_MEMORY_BLOCK_BYTES)  # type: ignore[attr-defined]
         # Some plugins learn the size only while decoding: beyond the limit Pillow must not just warn.
         Image.MAX_IMAGE_PIXELS = max_pixels
@@ -108,14 +150,6 @@ class ImageDecoder:
             bytes_setting="MAX_UPLOAD_BYTES",
         )
 
-    def check(self, data: bytes) -> None:
-        """Looks at the header only: cheap enough for the web tier.
-
-        Raises:
-            ImageRejected: Empty, too large, or in no supported format.
-        """
-        self._open(data).close()
-
     def decode(self, data: bytes, crop: Crop | None = None, *, thumbnail: bool = True) -> DecodedImage:
         """Decodes a picture.
 
@@ -130,7 +164,7 @@ class ImageDecoder:
         image = self._open(data)
         # Closed at once: the next large picture needs the memory.
         with self._gate.hold(image.width * image.height), closing(image):
-            return self._finish(_loaded(image), crop, thumbnail)
+            return self._finish(self._loaded(image), crop, thumbnail)
 
     def preview(self, data: bytes) -> bytes:
         """A JPEG of the whole upright picture, at most `PREVIEW_PIXELS` on the longer side.
@@ -143,7 +177,7 @@ class ImageDecoder:
         image = self._open(data)
         image.draft(None, _within(image.size, PREVIEW_PIXELS))
         with self._gate.hold(image.width * image.height), closing(image):
-            whole = _loaded(image)
+            whole = self._loaded(image)
             if max(whole.size) > PREVIEW_PIXELS:
                 whole = _reduced(whole, PREVIEW_PIXELS)
             return _jpeg(whole, PREVIEW_QUALITY)
@@ -167,13 +201,36 @@ class ImageDecoder:
             raise UnsupportedImage from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageTooLarge("pixels", _bomb_pixels(error), self._max_pixels, "MAX_IMAGE_PIXELS") from error
-        except ImageRejected:
+        except MemoryError:
             raise
         except Exception as error:  # damaged files raise whatever the plugin stumbles over
-            raise DamagedImage(error) from error
+            raise DamagedImage(str(error) or type(error).__name__) from error
+        self._check_size(image)
+        return image
+
+    def _check_size(self, image: Image.Image) -> None:
         if image.width * image.height > self._max_pixels:
             raise ImageTooLarge("pixels", image.width * image.height, self._max_pixels, "MAX_IMAGE_PIXELS")
-        return image
+
+    def _loaded(self, image: Image.Image) -> Image.Image:
+        """Decodes to an upright picture in mode RGB, L or CMYK."""
+        try:
+            image.load()
+            # In some formats what is decoded may be larger than the header said.
+            self._check_size(image)
+            image = upright(image)
+            image = eight_bit(image)
+            return without_alpha(image)
+        except (ImageRejected, MemoryError):
+            raise  # too little memory is no fault of the file
+        except Exception as error:
+            raise DamagedImage(str(error) or type(error).__name__) from error
+
+
+def limit_decoder_threads(threads: int) -> None:
+    """Limits the threads that a decoder of AVIF or HEIC starts for one picture, in this process."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = threads
+    pillow_heif.options.DECODE_THREADS = threads
 
 
 def make_thumbnail(image: Image.Image) -> bytes:
@@ -198,19 +255,6 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     _rgb(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
-
-
-def _loaded(image: Image.Image) -> Image.Image:
-    """Decodes to an upright picture in mode RGB, L or CMYK."""
-    try:
-        image.load()
-        image = upright(image)
-        image = eight_bit(image)
-        return without_alpha(image)
-    except (ImageRejected, MemoryError):
-        raise  # too little memory is no fault of the file
-    except Exception as error:
-        raise DamagedImage(error or type(error).__name__) from error
 
 
 def _rgb(image: Image.Image) -> Image.Image:

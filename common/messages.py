@@ -182,6 +182,11 @@ class SearchResult(Message):
         None, description="where there are more results: pass it as `cursor` to `POST /searches` for the next page"
     )
     error: str | None = None
+    error_status: int | None = Field(
+        None,
+        description="if the search failed: the HTTP status that this amounts to. 4xx: the request is at fault, as with "
+        "a picture that cannot be decoded (422), and fails again; 5xx: the system is, and it may help to try again",
+    )
     query: QueryInfo = Field(
         default_factory=QueryInfo,
         description="what was searched for; of a next page, the pictures are those of the first",

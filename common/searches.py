@@ -290,7 +290,7 @@ class SearchBoard:
             f"No query worker answered within {self._timeout} s. Is one running? "
             "Start it with: imagesearch worker --queues query"
         )
-        return record.result.model_copy(update={"state": "failed", "error": error})
+        return record.result.model_copy(update={"state": "failed", "error": error, "error_status": 503})
 
 
 def _stored(record: SearchRecord) -> str:

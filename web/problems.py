@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.http import HTTP_STATUS_CODES
 
 from common import errors
+from common.error_status import status_of
 from common.messages import Message
 from web import fetching
 from web.services import services
@@ -21,20 +22,8 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-# The first match counts, so a class stands before its base.
+# Beside those of all errors that are not the web tier's own. The first match counts: a class stands before its base.
 _STATUS: tuple[tuple[type[errors.ImageSearchError], int], ...] = (
-    (errors.UnsupportedImage, 415),
-    (errors.ImageTooLarge, 413),
-    (errors.ImageRejected, 422),
-    (errors.LibraryError, 422),
-    (errors.UnknownImage, 404),
-    (errors.UnknownSearch, 404),
-    (errors.UnknownPicture, 404),
-    (errors.InvalidCursor, 422),
-    (errors.UnknownJob, 404),
-    (errors.UnknownDuplicateJob, 404),
-    (errors.JobStateConflict, 409),
-    (errors.ServiceUnavailable, 503),
     (fetching.FetchedTooLarge, 413),
     (fetching.FetchedPage, 415),
     (fetching.FetchError, 422),
@@ -97,7 +86,7 @@ def problem_response(problem: Problem, headers: dict[str, str] | None = None) ->
 
 
 def _own_error(error: errors.ImageSearchError) -> Response:
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), None) or status_of(error)
     if status == 500:
         logger.error("%s", error, exc_info=error)
     return problem_response(describe(error, status), {"Retry-After": _RETRY_SECONDS} if status == 503 else None)

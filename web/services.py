@@ -10,9 +10,9 @@ from typing import cast
 
 from flask import current_app
 
-from common.images import ImageDecoder
 from common.jobs import Client
 from common.messages import Status, WorkerInfo
+from common.picture_headers import HeaderCheck
 from common.settings import Settings
 from common.status import system_status
 from web.collection import Collection
@@ -32,7 +32,7 @@ class Services:
     settings: Settings
     client: Client
     collection: Collection
-    decoder: ImageDecoder
+    headers: HeaderCheck
     fetcher: Fetcher
     _waiting: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
@@ -45,7 +45,7 @@ class Services:
             settings,
             Client(settings),
             Collection(settings),
-            ImageDecoder.for_uploads(settings),
+            HeaderCheck.for_uploads(settings),
             Fetcher(settings.max_upload_bytes),
         )
 

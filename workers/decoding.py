@@ -11,9 +11,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from common.errors import ImageRejected, ImageTooLarge, LibraryError, UnreadableFile, kind_of
+from common.errors import (
+    DecoderKilled,
+    ImageRejected,
+    ImageTooLarge,
+    LibraryError,
+    UnreadableFile,
+    kind_of,
+)
 from common.gate import Gate
-from common.images import DecodedImage, ImageDecoder
+from common.images import DecodedImage, PictureDecoder
 from common.library import Library, Location
 
 # Decoded at the model's size a picture is 150 KB and a thumbnail: 64 of them ahead are about 10 MB.
@@ -65,7 +72,7 @@ class FileReader:
     """
 
     def __init__(
-        self, library: Library, decoder: ImageDecoder, is_stored: Callable[[bytes], bool], *, threads: int = 2
+        self, library: Library, decoder: PictureDecoder, is_stored: Callable[[bytes], bool], *, threads: int = 2
     ) -> None:
         self._library = library
         self._decoder = decoder
@@ -89,13 +96,19 @@ class FileReader:
                     future.cancel()
 
     def read(self, public_path: str) -> ReadFile | FailedFile:
-        """Reads one file; never raises for what is wrong with the file."""
+        """Reads one file; never raises for what is wrong with the file.
+
+        Raises:
+            DecoderUnavailable: No file can be decoded now.
+        """
         try:
             return self._read(public_path)
         except (ImageRejected, LibraryError) as error:
             return FailedFile(public_path, str(error), reason=kind_of(error))
         except FileNotFoundError:
             return FailedFile(public_path, "The file was removed before it could be read.", reason="removed-file")
+        except DecoderKilled as error:
+            return FailedFile(public_path, str(error), is_lasting=False, reason=kind_of(error))
         except OSError as error:
             return FailedFile(public_path, f"The file cannot be read: {error.strerror or error}", is_lasting=False)
         except MemoryError:

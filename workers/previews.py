@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from common.errors import ImageRejected
-from common.images import ImageDecoder
+from common.images import PictureDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class PreviewMaker:
 
     def __init__(
         self,
-        decoder: ImageDecoder,
+        decoder: PictureDecoder,
         keep: Callable[[str, int, bytes], None],
         await_quiet: Callable[[float, float], object],
         *,

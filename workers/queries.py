@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common.errors import ImageSearchError, QueryCancelled
+from common.errors import PageExpired, QueryCancelled
 from common.searches import QueryFeature
 
 Feature = npt.NDArray[np.float32]
@@ -51,10 +51,10 @@ def restored(feature: QueryFeature | None, fingerprint: str) -> Feature:
     """The feature of the first page.
 
     Raises:
-        ImageSearchError: It has expired, or is that of another model.
+        PageExpired: It has expired, or is that of another model.
     """
     if feature is None:
-        raise ImageSearchError("The first page of this search has expired: search again.")
+        raise PageExpired
     if feature.fingerprint != fingerprint:
-        raise ImageSearchError("The model has changed since the first page of this search: search again.")
+        raise PageExpired("The model has changed since the first page of this search: search again.")
     return np.frombuffer(feature.data, _STORED_TYPE).astype(np.float32)

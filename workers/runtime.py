@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from common.ranking import Ranker
     from common.store import FeatureStore
+    from workers.decoders.pool import DecoderPool
     from workers.extractor import FeatureExtractor
     from workers.indexing import BatchIndexer
     from workers.planning import Planner
@@ -84,6 +85,7 @@ class Runtime:
         self.presence.start()
         if QUERY in self.queues:
             _ = self.engine, self.previews
+            self.decoders.prepare()
         elif BULK in self.queues:
             _ = self.indexer
         if QUERY in self.queues or BULK in self.queues:
@@ -220,25 +222,30 @@ class Runtime:
         return open_store(self.settings)
 
     @cached_property
+    def decoders(self) -> DecoderPool:
+        """The processes that decode pictures, started when they are needed."""
+        from workers.decoders.pool import pool_for_files, pool_for_queries
+
+        make = pool_for_queries if QUERY in self.queues else pool_for_files
+        return make(self.settings, self.extractor.spec.input_size, self.threads)
+
+    @cached_property
     def indexer(self) -> BatchIndexer:
         """Indexes batches."""
-        from common.images import ImageDecoder
         from workers.decoding import FileReader
         from workers.indexing import BatchIndexer
 
         store = self.model_store
-        decoder = ImageDecoder.for_files(self.settings, self.extractor.spec.input_size)
-        reader = FileReader(self.library, decoder, store.has_content, threads=max(2, self.threads))
+        decoder, threads = self.decoders.for_files(self.settings), self.decoders.processes
+        reader = FileReader(self.library, decoder, store.has_content, threads=threads)
         return BatchIndexer(self.extractor, store, reader)
 
     @cached_property
     def engine(self) -> SearchEngine:
         """Answers searches."""
-        from common.images import ImageDecoder
         from common.ranking.calibration import Calibrator
         from workers.searching import MicroBatcher, SearchEngine
 
-        size = self.extractor.spec.input_size
         ranker, calibrator = self._ranker(), Calibrator(self.model_store)
         return SearchEngine(
             embedder=MicroBatcher(self.extractor),
@@ -246,8 +253,8 @@ class Runtime:
             ranker=ranker,
             calibrator=calibrator,
             library=self.library,
-            uploads=ImageDecoder.for_uploads(self.settings, size),
-            files=ImageDecoder.for_files(self.settings, size),
+            uploads=self.decoders.for_uploads(self.settings),
+            files=self.decoders.for_files(self.settings),
             count_failure=partial(stage_metrics.count_failure, self.redis),
         )
 

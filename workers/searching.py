@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from common.errors import ImageSearchError, ModelError, UnreadableFile, kind_of
-from common.images import ImageDecoder, Pixels
+from common.error_status import status_of
+from common.errors import ImageSearchError, ModelError, UnreadableFile, UploadExpired, kind_of
+from common.images import PictureDecoder, Pixels
 from common.library import Library, Location
 from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
 from common.ranking import Match, Ranker
@@ -159,8 +160,8 @@ class SearchEngine:
     ranker: Ranker
     calibrator: Calibrator
     library: Library
-    uploads: ImageDecoder
-    files: ImageDecoder
+    uploads: PictureDecoder
+    files: PictureDecoder
     count_failure: Callable[[str], None]
 
     def calibrate(self) -> None:
@@ -198,12 +199,12 @@ class SearchEngine:
         except ImageSearchError as error:
             logger.info("the search failed: %s", error)
             self.count_failure(kind_of(error))
-            return {"state": "failed", "error": str(error)}, None
+            return {"state": "failed", "error": str(error), "error_status": status_of(error)}, None
         except Exception:
             logger.exception("search %s failed", search.record.result.id)
             self.count_failure("internal")
             message = "The search failed because of an internal error; the worker's log has the details."
-            return {"state": "failed", "error": message}, None
+            return {"state": "failed", "error": message, "error_status": 500}, None
         is_first = search.record.query.after is None and outcome["next_cursor"] is not None
         return outcome, kept(feature, self.store.spec.fingerprint) if is_first else None
 
@@ -236,7 +237,7 @@ class SearchEngine:
             return restored(search.feature, self.store.spec.fingerprint)
         uploads = search.uploads or ()
         if len(uploads) != sum(picture.image_id is None for picture in query.pictures):
-            raise ImageSearchError("The uploaded picture has expired before a worker came to it: submit it again.")
+            raise UploadExpired
         if len(uploads) < len(query.pictures):
             self.store.refresh()
         decoders = self._decoders(query, uploads)
@@ -286,7 +287,7 @@ class SearchEngine:
             raise UnreadableFile(f"{entry.path} cannot be read: {error.strerror}") from error
 
 
-def _pixels(decoder: ImageDecoder, image: bytes, crop: Crop | None) -> Pixels:
+def _pixels(decoder: PictureDecoder, image: bytes, crop: Crop | None) -> Pixels:
     return decoder.decode(image, crop, thumbnail=False).pixels
 
 

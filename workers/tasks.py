@@ -14,6 +14,7 @@ from celery import Task, shared_task
 from kombu.exceptions import OperationalError
 
 from common.celery_app import COMPACT, FIND_DUPLICATES, INDEX_BATCH, SCAN, SEARCH, TRAIN_CANDIDATES
+from common.errors import DecoderUnavailable
 from workers.runtime import runtime
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, OperationalError)
 RELIABLE: dict[str, Any] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
-    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, sqlite3.OperationalError, OSError),
+    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, sqlite3.OperationalError, OSError, DecoderUnavailable),
     "retry_backoff": True,
     "max_retries": 8,
 }

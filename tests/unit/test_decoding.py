@@ -161,21 +161,44 @@ def test_a_picture_that_needs_too_much_memory_fails_alone(
 
 
 LARGE = """
-import json, sys
+import json, os, sys, threading, time
 from pathlib import Path
-from common.images import ImageDecoder
 from common.library import Library
-from common.settings import LibraryRoot
+from common.settings import LibraryRoot, Settings
+from workers.decoders.pool import pool_for_files
 from workers.decoding import FileReader
 
 root = LibraryRoot(name="photos", path=Path(sys.argv[1]))
-decoder = ImageDecoder((224, 224), max_bytes=10**9, max_pixels=150_000_000, bytes_setting="X")
-reader = FileReader(Library((root,)), decoder, lambda _: False, threads=4)
+pool = pool_for_files(Settings(), (224, 224), threads=4)
+reader = FileReader(Library((root,)), pool.for_files(Settings()), lambda _: False, threads=4)
 names = sorted(f"photos/{path.name}" for path in root.path.iterdir())
+
+def resident():
+    # Of this process and its decoders, without what Python and its libraries share.
+    numbers = [str(os.getpid())]
+    for task in Path("/proc/self/task").iterdir():
+        numbers += (task / "children").read_text().split()
+    total = 0
+    for number in numbers:
+        try:
+            status = Path(f"/proc/{number}/status").read_text().splitlines()
+        except FileNotFoundError:
+            continue
+        total += sum(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+    return total / 1024
+
+peak, ended = 0.0, threading.Event()
+def watch():
+    global peak
+    while not ended.wait(0.005):
+        peak = max(peak, resident())
+
+watching = threading.Thread(target=watch)
+watching.start()
 widths = [item.image.width for item in reader.read_ahead(names)]
-# Not ru_maxrss: that counts what the parent had before this program replaced it.
-status = Path("/proc/self/status").read_text().splitlines()
-peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+ended.set()
+watching.join()
+pool.close()
 print(json.dumps({"widths": widths, "peak_mib": peak}))
 """
 

@@ -159,7 +159,7 @@ def _check_pictures(current: Services, options: SearchRequest, uploads: list[byt
     if options.url is not None and not current.settings.allow_url_queries:
         raise _invalid("url", "Searching by address is not enabled on this server (IMAGESEARCH_ALLOW_URL_QUERIES).")
     for upload in uploads:
-        current.decoder.check(upload)
+        current.headers.check(upload)
     stored = [image.image_id for image in options.images]
     if options.image_id is not None:
         stored.append(options.image_id)
@@ -173,7 +173,7 @@ def _check_pictures(current: Services, options: SearchRequest, uploads: list[byt
 def _fetched(current: Services, url: str) -> bytes:
     """The picture at an address; from here on it is like an uploaded one."""
     picture = current.fetcher.fetch(url)
-    current.decoder.check(picture)
+    current.headers.check(picture)
     return picture
 
 

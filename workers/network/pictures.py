@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import ImageRejected
-from common.images import EXTENSIONS, ImageDecoder, Pixels
+from common.images import EXTENSIONS, PictureDecoder, Pixels
 from common.settings import LibraryRoot, Settings
+from workers.decoders.pool import pool_for_files
 
 PICTURES = 32
 # Fewer real ones do not tell enough: the choice is made again once there are more.
@@ -25,8 +26,8 @@ def trial_pictures(settings: Settings, input_size: tuple[int, int]) -> tuple[Pix
     """Pictures at a model's size, (32, h, w, 3) uint8, and how many of them are of the library."""
     from common.up.sample import sample_pictures
 
-    decoder = ImageDecoder.for_files(settings, input_size)
-    real = list(islice(_real_pictures(settings.library_roots, decoder), PICTURES))
+    with pool_for_files(settings, input_size) as pool:
+        real = list(islice(_real_pictures(settings.library_roots, pool.for_files(settings)), PICTURES))
     height, width = input_size
     generated = [
         np.asarray(picture.convert("RGB").resize((width, height))) for picture in sample_pictures(PICTURES - len(real))
@@ -39,7 +40,7 @@ def count_pictures(roots: tuple[LibraryRoot, ...]) -> int:
     return sum(len(list(islice(_picture_paths(root), ENOUGH_PICTURES))) for root in roots)
 
 
-def _real_pictures(roots: tuple[LibraryRoot, ...], decoder: ImageDecoder) -> Iterator[Pixels]:
+def _real_pictures(roots: tuple[LibraryRoot, ...], decoder: PictureDecoder) -> Iterator[Pixels]:
     """Decoded pictures from all over the first names of each root."""
     for root in roots:
         paths = list(islice(_picture_paths(root), _NAMES))
