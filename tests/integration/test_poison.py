@@ -1,4 +1,4 @@
-"""Files that end the process that reads them."""
+"""Files that end the process that reads them, and pictures that end the one that decodes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.injection import injected
 from benchmarks.system import System
+from common.messages import SearchQuery
 from common.store import open_store
 from tests.integration.conftest import fill
 
@@ -32,3 +33,30 @@ def test_only_the_guilty_file_is_given_up(system: System, library: Path, poisons
     store.refresh()
     assert [entry.path for entry in store.catalog.below(None)] == [f"photos/{n:04}.jpg" for n in range(HARMLESS)]
     assert not any(problems for _, problems in store.verify())
+
+
+def test_pictures_that_bring_down_their_decoders_cost_only_themselves(system: System, library: Path) -> None:
+    fill(library, range(HARMLESS))
+    good = (library / "0000.jpg").read_bytes()
+    reasons = {"crash": "SIGSEGV", "kill": "SIGKILL", "allocate": "more memory than its size explains"}
+    for name in reasons:
+        (library / f"0007-{name}.jpg").write_bytes(good + b"trap:" + name.encode())
+    with injected(trap="trap"):
+        bulk, query = system.start_worker("bulk"), system.start_worker("query")
+    pids = {(worker.name, worker.pid) for worker in system.client.workers()}
+
+    job = system.index("photos")
+    assert (job.state, job.done, job.failed) == ("done", HARMLESS, len(reasons))
+    errors = {error.path: error.error for error in system.client.job_errors(job.id)}
+    assert errors.keys() == {f"photos/0007-{name}.jpg" for name in reasons}
+    assert all(reason in errors[f"photos/0007-{name}.jpg"] for name, reason in reasons.items())
+
+    pictures = [good, good + b"trap:crash", good, good + b"trap:kill", good]
+    searches = [system.client.submit_search(SearchQuery(k=1), [picture]) for picture in pictures]
+    results = [system.client.search(search.id, wait_seconds=60) for search in searches]
+    assert [result.error_status for result in results] == [None, 422, None, 503, None]
+    found, nothing = ["photos/0000.jpg"], list[str]()
+    assert [[hit.path for hit in result.results] for result in results] == [found, nothing, found, nothing, found]
+    # Nobody but the decoders died.
+    assert {(worker.name, worker.pid) for worker in system.client.workers()} == pids
+    assert (bulk.process.poll(), query.process.poll()) == (None, None)

@@ -187,18 +187,20 @@ def test_a_crop_is_what_is_searched_for(bench: Bench, stored: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "message"),
+    ("image", "message", "status"),
     [
-        (None, "has expired"),
-        (b"", "The file is empty."),
-        (b"text", "Not an image in a supported format"),
-        (encoded(noise())[:300], "damaged"),
+        (None, "has expired", 503),
+        (b"", "The file is empty.", 422),
+        (b"text", "Not an image in a supported format", 415),
+        (encoded(noise())[:300], "damaged", 422),
     ],
     ids=["expired", "empty", "text", "truncated"],
 )
-def test_an_upload_that_cannot_be_used_fails_with_the_reason(bench: Bench, image: bytes | None, message: str) -> None:
+def test_an_upload_that_cannot_be_used_fails_with_the_reason(
+    bench: Bench, image: bytes | None, message: str, status: int
+) -> None:
     result = bench.search(image)
-    assert result.state == "failed"
+    assert (result.state, result.error_status) == ("failed", status)
     assert message in (result.error or "")
     assert result.results == []
     assert {"total", "queue"} <= set(result.took_ms)
@@ -225,6 +227,7 @@ def test_an_error_of_ours_is_not_shown_to_the_client(bench: Bench, monkeypatch: 
     result = bench.search(encoded(noise()))
     assert result.state == "failed"
     assert "internal error" in (result.error or "")
+    assert result.error_status == 500
     assert "secret" not in (result.error or "")
 
 

@@ -85,7 +85,7 @@ function showOutcome(id, result, adopt = false) {
   shown = known;
   panel.show(query);
   folders.show(query?.folder ?? null);
-  if (result.state === "failed") showFailure(new ApiError(200, t("search.failed"), result.error ?? ""));
+  if (result.state === "failed") showFailure(new ApiError(result.error_status ?? 500, t("search.failed"), result.error ?? ""));
   else if (result.results.length) {
     known.entry = { result, hits: result.results, cursor: result.next_cursor };
     results[adopt ? "adopt" : "show"](known.entry, cutoffOfAddress());
