@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,7 @@ from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 from common.conversion import eight_bit, upright, without_alpha
 from common.errors import DamagedImage, EmptyImage, ImageRejected, ImageTooLarge, UnsupportedImage
 from common.gate import Gate
+from common.picture_headers import is_webp, least_size
 
 if TYPE_CHECKING:
     # With pydantic, which takes as long to import as all the rest: a decoder process has no need of it.
@@ -161,9 +163,7 @@ class ImageDecoder:
         Raises:
             ImageRejected: The reason is its message.
         """
-        image = self._open(data)
-        # Closed at once: the next large picture needs the memory.
-        with self._gate.hold(image.width * image.height), closing(image):
+        with self._opened(data) as image:
             return self._finish(self._loaded(image), crop, thumbnail)
 
     def preview(self, data: bytes) -> bytes:
@@ -174,9 +174,8 @@ class ImageDecoder:
         Raises:
             ImageRejected: The reason is its message.
         """
-        image = self._open(data)
-        image.draft(None, _within(image.size, PREVIEW_PIXELS))
-        with self._gate.hold(image.width * image.height), closing(image):
+        with self._opened(data) as image:
+            image.draft(None, _within(image.size, PREVIEW_PIXELS))
             whole = self._loaded(image)
             if max(whole.size) > PREVIEW_PIXELS:
                 whole = _reduced(whole, PREVIEW_PIXELS)
@@ -189,6 +188,20 @@ class ImageDecoder:
             image = image.crop(_crop_box(crop, width, height))
         resized = _rgb(image.resize((self._size[1], self._size[0])))
         return DecodedImage(np.asarray(resized, dtype=np.uint8), width, height, small)
+
+    @contextmanager
+    def _opened(self, data: bytes) -> Iterator[Image.Image]:
+        """The opened picture, which has passed the gate; closed at once, as the next large one needs the memory."""
+        with ExitStack() as held:
+            # The decoder of WebP makes room for the whole picture when it is opened, the others when they decode.
+            early = is_webp(data) and least_size(data)
+            if early and early[0] * early[1] <= self._max_pixels:
+                held.enter_context(self._gate.hold(early[0] * early[1]))
+            image = self._open(data)
+            if not early:
+                held.enter_context(self._gate.hold(image.width * image.height))
+            with closing(image):
+                yield image
 
     def _open(self, data: bytes) -> Image.Image:
         if not data:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from common.errors import EmptyImage, ImageTooLarge, UnsupportedImage
-from common.settings import Settings
+
+if TYPE_CHECKING:
+    from common.settings import Settings
 
 Size = tuple[int, int]
 
@@ -72,6 +75,11 @@ def least_size(data: bytes) -> Size | None:
         return None
 
 
+def is_webp(data: bytes) -> bool:
+    """Whether a file begins like a WebP."""
+    return data.startswith(b"RIFF") and data[8:16] in {b"WEBPVP8 ", b"WEBPVP8L", b"WEBPVP8X"}
+
+
 def _reader(data: bytes) -> Callable[[bytes], Size | None] | None:
     """What reads the size in files that begin like this one."""
     if data.startswith(b"\xff\xd8\xff"):
@@ -80,7 +88,7 @@ def _reader(data: bytes) -> Callable[[bytes], Size | None] | None:
         return _png
     if data.startswith((b"GIF87a", b"GIF89a")):
         return _gif
-    if data.startswith(b"RIFF") and data[8:15] == b"WEBPVP8" and data[15:16] in b" LX":
+    if is_webp(data):
         return _webp
     if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
         return _iso

@@ -195,6 +195,14 @@ def test_a_picture_gets_only_the_memory_that_its_size_explains(make_pool: Callab
     assert decoder.decode(encoded(noise(1200, 400))).width == 1200
 
 
+@pytest.mark.parametrize("image_format", ["WEBP", "JPEG"])
+def test_a_large_picture_gets_what_it_needs(make_pool: Callable[..., DecoderPool], image_format: str) -> None:
+    # More than what the smallest picture gets. A WebP takes it when it is opened, before anything is decoded.
+    large = encoded(Image.new("RGB", (6000, 6000)), image_format, quality=1, method=0)
+    decoder = make_pool(options=replace(OPTIONS, max_pixels=50_000_000)).for_files(SETTINGS)
+    assert decoder.decode(large).width == 6000
+
+
 def test_a_fault_of_ours_is_that_pictures_and_in_the_log(
     make_pool: Callable[..., DecoderPool], caplog: pytest.LogCaptureFixture
 ) -> None:
