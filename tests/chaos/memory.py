@@ -31,6 +31,8 @@ class Trend:
     mean_mb: float
     slope_mb_per_hour: float
     """By least squares."""
+    quarters_mb: tuple[float, ...] = ()
+    """The mean of each quarter of the time: a rise that comes to an end shows."""
 
     @property
     def rise_mb(self) -> float:
@@ -72,7 +74,8 @@ class MemoryWatch:
             times, sizes = np.array(warm).reshape(-1, 2).T
             if len(times) > 2 and times[-1] - times[0] > min(JUDGED_FROM_SECONDS, SHOWN_FROM_SHARE * whole):
                 slope = float(np.polyfit(times - times[0], sizes, 1)[0]) * 3600
-                trends.append(Trend(role, pid, float(times[-1] - times[0]), float(sizes.mean()), slope))
+                quarters = tuple(float(part.mean()) for part in np.array_split(sizes, 4) if len(part))
+                trends.append(Trend(role, pid, float(times[-1] - times[0]), float(sizes.mean()), slope, quarters))
         return trends
 
     def _run(self) -> None:

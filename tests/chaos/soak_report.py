@@ -91,6 +91,7 @@ class Report:
                     "mean_mb": round(trend.mean_mb, 1),
                     "slope_mb_per_hour": round(trend.slope_mb_per_hour, 1),
                     "rise_mb": round(trend.rise_mb, 1),
+                    "quarters_mb": [round(size, 1) for size in trend.quarters_mb],
                     "flat": trend.is_flat,
                 }
                 for trend in self.trends
@@ -123,7 +124,7 @@ def summary(figures: dict[str, Any]) -> str:
     for trend in figures["memory"]:
         lines.append(
             f"  {trend['role']:<20} {trend['mean_mb']:7.1f} MB {trend['slope_mb_per_hour']:+8.1f} MB/h "
-            f"({trend['rise_mb']:+.1f} MB)  {verdicts[trend['flat']]}"
+            f"({trend['rise_mb']:+.1f} MB)  {verdicts[trend['flat']]:<17} quarters: {trend['quarters_mb']}"
         )
     lines += [f"WRONG: {problem}" for problem in figures["problems"]]
     return "\n".join([*lines, "failed" if figures["problems"] else "ok"])
