@@ -21,6 +21,8 @@ CLIENTS = 32
 # Searches that are due and that no client is free for are put off by so much, and then left out.
 LONGEST_DELAY = 2.0
 _ANSWER_SECONDS = 90.0
+# A client that is asked to come back does so for this long.
+_PATIENCE_SECONDS = 10.0
 _BOUNDARY_TYPE = "multipart/form-data; boundary=imagesearch-benchmark"
 
 
@@ -46,6 +48,8 @@ class Outcome:
     error: str | None = None
     moved: int = 0
     """How often its client went to the next address, because the one before had no answer at all."""
+    put_off: int = 0
+    """How often the server asked its client to come back, and it did."""
 
 
 def by_upload(photo: Path) -> Query:
@@ -63,7 +67,8 @@ class SearchClient:
     """Searches as a page does, through a proxy in front of several web processes.
 
     A connection that is refused, or that ends before a byte of an answer has come, sends the request to the next
-    address. An answer counts, whatever it says.
+    address. An answer counts, whatever it says; but with `Retry-After` the client comes back, as it is asked to, for
+    some seconds.
 
     Args:
         addresses: Those of the web processes.
@@ -74,7 +79,7 @@ class SearchClient:
         self._addresses = [urlsplit(address).netloc for address in addresses]
         self._at = first % len(addresses)
         self._connection: http.client.HTTPConnection | None = None
-        self.moved = 0
+        self.moved = self.put_off = 0
 
     def search(self, query: Query) -> None:
         """Searches and checks the answer.
@@ -96,16 +101,27 @@ class SearchClient:
             raise SearchFailed(f"{url} gave {hits[0]['path'] if hits else 'nothing'} instead of the picture itself")
 
     def _send(self, method: str, path: str, expected: int, query: Query | None = None) -> dict[str, Any]:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            status, retry_after, content = self._answer(method, path, query)
+            if status == expected:
+                answer: dict[str, Any] = json.loads(content)
+                return answer
+            if retry_after is None or time.monotonic() + float(retry_after) > deadline:
+                raise SearchFailed(f"{method} {path}: {status} {content[:300]!r}")
+            self.put_off += 1
+            time.sleep(float(retry_after))
+
+    def _answer(self, method: str, path: str, query: Query | None) -> tuple[int, str | None, bytes]:
+        """The status, when to come back, and the content."""
         for attempt in itertools.count(1):
             if self._connection is None:
                 self._connection = http.client.HTTPConnection(self._addresses[self._at], timeout=_ANSWER_SECONDS)
             try:
-                self._connection.request(
-                    method, path, query and query.body, {"Content-Type": query.type} if query else {}
-                )
+                body, headers = (query.body, {"Content-Type": query.type}) if query else (None, {})
+                self._connection.request(method, path, body, headers)
                 with self._connection.getresponse() as response:
-                    content = response.read()
-                break
+                    return response.status, response.headers["Retry-After"], response.read()
             except (ConnectionError, http.client.BadStatusLine) as error:
                 self.close()
                 self._at = (self._at + 1) % len(self._addresses)
@@ -115,10 +131,7 @@ class SearchClient:
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 raise SearchFailed(f"{method} {path}: {error!r}") from error
-        if response.status != expected:
-            raise SearchFailed(f"{method} {path}: {response.status} {content[:300]!r}")
-        answer: dict[str, Any] = json.loads(content)
-        return answer
+        raise AssertionError("the attempts have no end of their own")
 
     def close(self) -> None:
         """Ends the connection."""
@@ -168,12 +181,13 @@ class Load:
                     continue
                 if self._stop.wait(due - time.monotonic()):
                     break
-            began, moved, error = time.monotonic(), client.moved, None
+            began, moved, put_off, error = time.monotonic(), client.moved, client.put_off, None
             try:
                 client.search(self._queries[number % len(self._queries)])
             except SearchFailed as failure:
                 error = str(failure)
-            self.outcomes.append(Outcome(began, time.monotonic(), error, client.moved - moved))
+            counts = client.moved - moved, client.put_off - put_off
+            self.outcomes.append(Outcome(began, time.monotonic(), error, *counts))
         client.close()
 
 

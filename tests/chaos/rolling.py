@@ -55,6 +55,7 @@ class Rolling:
             "failed": len(self.errors),
             "errors": sorted(set(self.errors))[:5],
             "left_out": self.left_out,
+            "put_off": sum(outcome.put_off > 0 for outcome in self.outcomes),
             "went_to_the_other_web_process": sum(outcome.moved > 0 for outcome in self.outcomes),
             "p50_ms": round(percentile(times, 50) * 1000, 1),
             "p99_ms": round(percentile(times, 99) * 1000, 1),

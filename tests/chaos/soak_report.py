@@ -79,6 +79,8 @@ class Report:
             "rate_per_second": round(self.rate, 1),
             "searches": len(self.outcomes),
             "left_out": self.left_out,
+            "put_off": sum(outcome.put_off > 0 for outcome in self.outcomes),
+            "put_off_near_kills": sum(outcome.put_off > 0 and self.is_excused(outcome) for outcome in self.outcomes),
             "failed": sum(not self.is_excused(outcome) for outcome in failed),
             "failed_near_kills": sum(self.is_excused(outcome) for outcome in failed),
             "p50_ms": round(percentile(times, 50) * 1000, 1),
@@ -113,6 +115,7 @@ def summary(figures: dict[str, Any]) -> str:
         f"{figures['searches']} searches at {figures['rate_per_second']} a second (80 % of "
         f"{figures['capacity_per_second']}): {figures['failed']} failed, and {figures['failed_near_kills']} within "
         f"{KILL_SECONDS:.0f} s of a kill; {figures['left_out']} were left out because too many waited",
+        f"{figures['put_off']} were asked to come back, {figures['put_off_near_kills']} of them near a kill",
         f"p50 {figures['p50_ms']} ms, p99 {figures['p99_ms']} ms",
     ]
     for kill in figures["kills"]:
