@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from benchmarks.system import free_port
 from tests.chaos import memory
-from tests.chaos.load import Outcome
+from tests.chaos.load import Load, Outcome, Query, SearchClient, SearchFailed
 from tests.chaos.memory import MemoryWatch, Trend
 from tests.chaos.soak_report import KILL_SECONDS, Kill, Report, summary
 
@@ -51,3 +57,70 @@ def test_memory_that_is_taken_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     (trend,) = [trend for trend in watch.stop() if trend.role == "this"]
     assert trend.rise_mb > 10
     assert len(held) == 40
+
+
+@contextmanager
+def server(*answers: tuple[int, object]) -> Iterator[str]:
+    """Gives these answers to the requests that come, one after the other, and the last one for ever."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            status, document = left.pop(0) if len(left) > 1 else left[0]
+            content = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            if status == 503:
+                self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as made:
+        thread = threading.Thread(target=made.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{made.server_port}"
+        finally:
+            made.shutdown()
+            thread.join()
+
+
+QUERY = Query(b"{}", "application/json", "right")
+TAKEN = (202, {"url": "/api/v1/searches/1"})
+RUNNING = (200, {"state": "running"})
+
+
+def done(content_hash: str) -> tuple[int, object]:
+    return 200, {"state": "done", "results": [{"content_hash": content_hash, "path": "p"}]}
+
+
+def test_a_client_comes_back_and_goes_to_the_server_that_is_there() -> None:
+    with server((503, {}), TAKEN, RUNNING, done("right")) as address:
+        client = SearchClient([f"http://127.0.0.1:{free_port()}", address])
+        client.search(QUERY)
+        client.close()
+    assert (client.moved, client.put_off) == (1, 1)
+
+
+def test_what_is_not_the_right_answer_is_an_error() -> None:
+    for answer, error in (
+        (done("wrong"), "instead of the picture itself"),
+        ((200, {"state": "failed", "error": "no worker"}), "no worker"),
+        ((500, {}), "500"),
+    ):
+        with server(TAKEN, answer) as address, closing(SearchClient([address])) as client:
+            with pytest.raises(SearchFailed, match=error):
+                client.search(QUERY)
+    nobody = Load([f"http://127.0.0.1:{free_port()}"], [QUERY], rate=None, clients=1)
+    time.sleep(0.1)
+    outcomes = nobody.stop()
+    assert outcomes
+    assert all("no web process answers" in (outcome.error or "") for outcome in outcomes)
