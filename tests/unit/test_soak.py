@@ -116,9 +116,13 @@ def test_what_is_not_the_right_answer_is_an_error() -> None:
         ((200, {"state": "failed", "error": "no worker"}), "no worker"),
         ((500, {}), "500"),
     ):
-        with server(TAKEN, answer) as address, closing(SearchClient([address])) as client:
-            with pytest.raises(SearchFailed, match=error):
-                client.search(QUERY)
+        # Closed first: the server answers a connection until that ends.
+        with (
+            server(TAKEN, answer) as address,
+            closing(SearchClient([address])) as client,
+            pytest.raises(SearchFailed, match=error),
+        ):
+            client.search(QUERY)
     nobody = Load([f"http://127.0.0.1:{free_port()}"], [QUERY], rate=None, clients=1)
     time.sleep(0.1)
     outcomes = nobody.stop()
