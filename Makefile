@@ -89,8 +89,9 @@ COMPILE = uv pip compile pyproject.toml --universal --python-version 3.10 --gene
     --no-emit-find-links --no-strip-extras --no-annotate --no-header --quiet --group build $(if $(UPGRADE),--upgrade)
 
 lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
-	$(COMPILE) --group dev --all-extras --output-file requirements/dev.txt
+	$(COMPILE) --group dev --extra web --extra worker --extra up --extra milvus --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --extra worker --extra up --output-file requirements.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --output-file requirements/web.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra monitoring --output-file requirements/monitoring.txt
+	$(COMPILE) --constraint requirements/dev.txt --extra worker-gpu --output-file requirements/worker-gpu.txt

@@ -265,7 +265,7 @@ class WorkerInfo(Message):
     pid: int
     queues: list[str]
     state: Literal["loading", "idle", "busy", "waiting"]
-    detail: str | None = Field(None, description="what it waits for, if it cannot work")
+    detail: str | None = Field(None, description="what it does or waits for, while it cannot work")
     model: str | None = None
     fingerprint: str | None = None
     precision: str | None = None
@@ -274,6 +274,7 @@ class WorkerInfo(Message):
     cpu_pools: list[str] = Field(
         default_factory=list, description="names of what its cores come from; workers that share one divide it"
     )
+    started_at: datetime | None = Field(None, description="since when this process reports")
     last_seen: datetime
 
 

@@ -106,6 +106,7 @@ class PresenceReporter:
         self._cpu_pools = [pool.name for pool in core_pools()]
         self._stop = threading.Event()
         self.started_at = time.monotonic()
+        self._since = datetime.now(timezone.utc)
         self.name = f"{'+'.join(queues)}@{socket.gethostname()}:{os.getpid()}"
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
 
@@ -129,6 +130,7 @@ class PresenceReporter:
             pid=os.getpid(),
             queues=self.queues,
             cpu_pools=self._cpu_pools,
+            started_at=self._since,
             last_seen=datetime.now(timezone.utc),
             **self._facts(),
         )

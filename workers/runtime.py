@@ -313,36 +313,38 @@ class Runtime:
 
 
 def await_weights(settings: Settings, queues: list[str], *, wait: bool) -> WeightsStatus:
-    """Makes sure of the weights before any process loads the model.
+    """Makes sure of the weights before any process loads the model, and reports how that goes.
 
     Args:
         settings: The settings.
         queues: The queues, for the report.
-        wait: Whether to report what is missing and try again until it is there, instead of raising: under a
-            supervisor that restarts what ends, ending would only make a loop.
+        wait: Whether to try again until what is missing is there, instead of raising: under a supervisor that
+            restarts what ends, ending would only make a loop.
 
     Raises:
         WeightsUnavailable: They cannot be had, and `wait` is off.
     """
-    reporter: PresenceReporter | None = None
-    facts = {"state": "waiting", "detail": ""}
-    while True:
-        try:
-            status = resolve_weights(settings)
-        except WeightsUnavailable as error:
-            if not wait:
-                raise
-            if str(error) != facts["detail"]:
-                logger.error("Waiting for the model's weights. %s", error)
-            facts["detail"] = str(error)
-            if reporter is None:
-                reporter = PresenceReporter(connect(settings), queues, lambda: facts)
-                reporter.start()
-            time.sleep(WEIGHTS_RETRY_SECONDS)
-        else:
-            if reporter is not None:
-                reporter.stop()
-            return status
+    facts = {"state": "loading", "detail": "looking for the model's weights"}
+
+    def downloading(received: int, total: int) -> None:
+        of_all = f" of {total / 1e6:.0f}" if total else ""
+        facts.update(state="loading", detail=f"downloading the model's weights: {received / 1e6:.0f}{of_all} MB")
+
+    reporter = PresenceReporter(connect(settings), queues, lambda: dict(facts))
+    reporter.start()
+    try:
+        while True:
+            try:
+                return resolve_weights(settings, downloading)
+            except WeightsUnavailable as error:
+                if not wait:
+                    raise
+                if str(error) != facts["detail"]:
+                    logger.error("Waiting for the model's weights. %s", error)
+                facts.update(state="waiting", detail=str(error))
+                time.sleep(WEIGHTS_RETRY_SECONDS)
+    finally:
+        reporter.stop()
 
 
 _current: Runtime | None = None

@@ -90,9 +90,8 @@ def test_a_worker_without_weights_ends_and_says_how_to_provide_them(system: Syst
 def test_a_worker_that_may_wait_for_weights_reports_what_is_missing(system: System) -> None:
     system.settings = system.settings.model_copy(update={"model": "vgg16", "weights": "/nowhere/weights.h5"})
     system.start_worker("query", "--wait-for-weights", ready=False)
-    wait_until(lambda: bool(system.client.workers()), "the worker reports")
+    wait_until(lambda: [w.state for w in system.client.workers()] == ["waiting"], "the worker reports that it waits")
     (report,) = system.client.workers()
-    assert report.state == "waiting"
     assert "/nowhere/weights.h5" in (report.detail or "")
 
 

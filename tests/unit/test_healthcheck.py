@@ -8,14 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 import redis
 
-from common.healthcheck import main, web_problem
+from common.healthcheck import LOADING_SECONDS, main, web_health
 from common.messages import WorkerInfo
 from common.redis_client import key
 
@@ -66,19 +66,21 @@ def test_a_web_tier_that_answers_is_well(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_web_tier_that_answers_an_error_is_not_well() -> None:
     with answering(500) as port:
-        assert web_problem(port) == "/healthz answers 500"
+        assert web_health(port) == (False, "/healthz answers 500")
 
 
 def test_a_web_tier_that_does_not_answer_is_not_well() -> None:
     with answering(200) as port:
         pass
-    assert f"no answer from port {port}" in str(web_problem(port))
+    well, line = web_health(port)
+    assert not well
+    assert f"no answer from port {port}" in line
 
 
 @pytest.mark.parametrize("state", ["idle", "busy"])
 def test_a_worker_that_takes_tasks_is_well(state: str, redis_here: redis.Redis) -> None:
     report(redis_here, state=state)
-    assert main(["worker"]) == 0
+    assert (main(["worker"]), main(["ready"])) == (0, 0)
 
 
 def test_a_worker_that_waits_for_weights_says_so(redis_here: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,15 +89,24 @@ def test_a_worker_that_waits_for_weights_says_so(redis_here: redis.Redis, capsys
     assert capsys.readouterr().out == "waiting: The weights are not available.\n"
 
 
-def test_a_worker_that_loads_is_not_ready(redis_here: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
-    report(redis_here, state="loading")
+def test_a_worker_that_loads_is_well_but_not_ready(
+    redis_here: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(timezone.utc)
+    report(redis_here, state="loading", detail="preparing", started_at=now - timedelta(seconds=42), last_seen=now)
+    assert (main(["worker"]), main(["ready"])) == (0, 1)
+    assert capsys.readouterr().out == "loading: preparing (42 s so far)\n" * 2
+
+
+def test_a_worker_that_loads_for_ever_is_not_well(redis_here: redis.Redis) -> None:
+    now = datetime.now(timezone.utc)
+    report(redis_here, state="loading", started_at=now - timedelta(seconds=LOADING_SECONDS), last_seen=now)
     assert main(["worker"]) == 1
-    assert capsys.readouterr().out == "loading\n"
 
 
 def test_one_process_at_work_is_enough(redis_here: redis.Redis) -> None:
     report(redis_here, state="idle", pid=7)
-    report(redis_here, state="loading", pid=3)
+    report(redis_here, state="waiting", pid=3)
     assert main(["worker"]) == 0
 
 
@@ -116,7 +127,7 @@ def test_an_unreachable_redis_is_named_in_one_line(
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["redis"], ["web", "http"], ["worker", "more"]])
+@pytest.mark.parametrize("arguments", [[], ["redis"], ["web", "http"], ["worker", "more"], ["ready", "more"]])
 def test_wrong_use_is_told_apart_from_a_sick_service(arguments: list[str]) -> None:
     assert main(arguments) == 2
 
