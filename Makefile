@@ -1,7 +1,7 @@
 # One machine: `make up`. Everything that is checked: `make test`.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up test chaos soak lint format lock screenshots setup setup-dev compose-test clean
+.PHONY: help up test chaos soak lint format lock screenshots setup setup-dev compose-test audit clean
 
 IMAGES ?=
 PORT ?= 8000
@@ -44,6 +44,9 @@ screenshots: setup-dev ## Picture every page and state in build/screenshots: mak
 compose-test: ## Build the containers, run them, kill them one by one (needs Docker)
 	tests/compose/run
 
+audit: build/audit/.ready ## Look for known vulnerabilities in what is pinned (needs the internet)
+	$(BIN)/python -m tests.audit build/audit/bin/pip-audit
+
 setup: .venv/.project .venv/.requirements ## Make .venv with what running needs
 
 setup-dev: .venv/.project .venv/.requirements-dev ## Make .venv with what running and testing need
@@ -82,11 +85,17 @@ clean: ## Remove .venv and everything that tools left; your data stays
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+build/audit/.ready: requirements/audit.txt | .venv/bin/python
+	@$(BIN)/python -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --quiet --require-hashes -r requirements/audit.txt
+	@touch $@
+
 # --- the lock files ------------------------------------------------------------------------------------------
 
 # For Python 3.10 to 3.12 on every platform. Needs uv: `pip install uv`. UPGRADE=1 takes the newest versions.
-COMPILE = uv pip compile pyproject.toml --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-    --no-emit-find-links --no-strip-extras --no-annotate --no-header --quiet --group build $(if $(UPGRADE),--upgrade)
+LOCK = uv pip compile --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
+    --no-strip-extras --no-annotate --no-header --quiet $(if $(UPGRADE),--upgrade)
+COMPILE = $(LOCK) pyproject.toml --group build
 
 lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
 	$(COMPILE) --group dev --extra web --extra worker --extra up --extra milvus --output-file requirements/dev.txt
@@ -95,3 +104,4 @@ lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
 	$(COMPILE) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra monitoring --output-file requirements/monitoring.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra worker-gpu --output-file requirements/worker-gpu.txt
+	$(LOCK) --group audit --constraint requirements/dev.txt --output-file requirements/audit.txt

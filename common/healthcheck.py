@@ -3,7 +3,7 @@
 Run every few seconds beside the service, so it imports little and only looks at what the service shows anyway.
 
 `web` and `worker` ask whether the service lives and gets on: a worker that loads the model, which takes minutes at the
-first start on a kind of processor, is well. `ready` asks whether a worker takes tasks; for the whole system `/readyz` does.
+first start on a kind of processor, is well. `ready` asks whether a worker takes tasks; for the whole system, `/readyz`.
 """
 
 from __future__ import annotations

@@ -89,9 +89,7 @@ def test_a_worker_that_waits_for_weights_says_so(redis_here: redis.Redis, capsys
     assert capsys.readouterr().out == "waiting: The weights are not available.\n"
 
 
-def test_a_worker_that_loads_is_well_but_not_ready(
-    redis_here: redis.Redis, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_worker_that_loads_is_well_but_not_ready(redis_here: redis.Redis, capsys: pytest.CaptureFixture[str]) -> None:
     now = datetime.now(timezone.utc)
     report(redis_here, state="loading", detail="preparing", started_at=now - timedelta(seconds=42), last_seen=now)
     assert (main(["worker"]), main(["ready"])) == (0, 1)
