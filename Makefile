@@ -98,7 +98,7 @@ LOCK = uv pip compile --universal --python-version 3.10 --generate-hashes --no-e
 COMPILE = $(LOCK) pyproject.toml --group build
 
 lock: ## Write the pinned requirements anew (needs uv): make lock [UPGRADE=1]
-	$(COMPILE) --group dev --extra web --extra worker --extra up --extra milvus --output-file requirements/dev.txt
+	$(COMPILE) --group dev --extra web --extra worker --extra up --extra milvus --extra monitoring --output-file requirements/dev.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --extra worker --extra up --output-file requirements.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra web --output-file requirements/web.txt
 	$(COMPILE) --constraint requirements/dev.txt --extra worker --output-file requirements/worker.txt

@@ -127,6 +127,18 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes | Non
         load(path)
 
 
+def test_a_file_with_code_in_it_is_refused_and_the_code_not_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    inputs = keras.Input((32, 48, 3))
+    means = keras.layers.GlobalAveragePooling2D()(inputs)
+    coded = keras.layers.Lambda(lambda values, path=str(ran): (Path(path).touch(), values)[1], output_shape=(3,))
+    keras.Model(inputs, coded(means)).save(tmp_path / "coded.keras")
+    ran.unlink(missing_ok=True)
+    with pytest.raises(ModelError, match=r"(?i)coded\.keras.*lambda"):
+        load(tmp_path / "coded.keras")
+    assert not ran.exists()
+
+
 def test_a_model_without_vectors_is_refused(tmp_path: Path) -> None:
     inputs = keras.Input((32, 32, 3))
     keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs)).save(tmp_path / "map.keras")

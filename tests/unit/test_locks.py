@@ -20,7 +20,8 @@ SOURCES = {
     "requirements/web.txt": ["web"],
     "requirements/worker.txt": ["worker"],
     "requirements/worker-gpu.txt": ["worker-gpu"],
-    "requirements/dev.txt": ["web", "worker", "up", "milvus", "dev"],
+    "requirements/monitoring.txt": ["monitoring"],
+    "requirements/dev.txt": ["web", "worker", "up", "milvus", "monitoring", "dev"],
 }
 
 

@@ -170,7 +170,8 @@ def _keras_file(path: Path) -> tuple[keras.Model, ModelSpec]:
 
     try:
         with _nothing_skipped():
-            model = keras.saving.load_model(path, compile=False)
+            # Safe mode refuses Python code in the file, as Lambda layers have it.
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except _LOAD_ERRORS as error:
         raise ModelError(f"{path} cannot be loaded as a Keras model: {error}") from error
     shapes = (model.input_shape, model.output_shape)
