@@ -26,7 +26,7 @@ def test_a_service_has_as_few_rights_as_it_can_do_with(name: str) -> None:
     assert not service.get("privileged")
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "healthcheck" in service])
 def test_a_health_check_needs_no_shell(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
 
@@ -62,11 +62,7 @@ def test_images_hold_nothing_of_the_base_image_and_do_not_run_as_root() -> None:
     stages = re.findall(r"^FROM (\S+) AS (\S+)$", DOCKERFILE, re.MULTILINE)
     bases = {name: base for base, name in stages}
     assert len(stages) == len(re.findall(r"^FROM", DOCKERFILE, re.MULTILINE))
-    for target in {service["build"]["target"] for service in SERVICES.values() if "build" in service} & {
-        "web",
-        "worker",
-        "worker-gpu",
-    }:
+    for target in ("web", "worker", "worker-gpu"):
         assert bases[target] == "runtime"
     assert bases["runtime"] == "scratch"
     runtime = DOCKERFILE.partition("FROM scratch AS runtime")[2].partition("\nFROM ")[0]
