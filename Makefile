@@ -1,7 +1,7 @@
 # One machine: `make up`. Everything that is checked: `make test`.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up test chaos soak lint format lock screenshots setup setup-dev compose-test audit clean
+.PHONY: help up test fuzz chaos soak lint format lock screenshots setup setup-dev compose-test audit clean
 
 IMAGES ?=
 PORT ?= 8000
@@ -31,6 +31,9 @@ lint: setup-dev ## Check style and types
 format: setup-dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: setup-dev ## Send hostile pictures in by the thousand: make fuzz [COUNT=20000]
+	$(BIN)/python -m tests.fuzz.pictures --count $(or $(COUNT),20000)
 
 chaos: setup-dev ## Kill workers and Redis while folders are indexed: make chaos [SEEDS=10]
 	$(BIN)/python -m tests.chaos.run --seeds $(or $(SEEDS),10)
