@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import SecretStr
 
@@ -24,6 +24,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 # A file's name or a client's text must not look like a line of its own, nor move the cursor of a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@'\"]*@")
+_PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
 _HIDDEN = "***"
 # A shorter one would be found in harmless words. Inside an address it is hidden all the same.
 _LEAST_SECRET = 6
@@ -121,6 +122,5 @@ def _secrets(settings: Settings) -> Iterable[str]:
         if isinstance(value, SecretStr):
             yield value.get_secret_value()
         elif isinstance(value, str) and "://" in value:
-            password = urlsplit(value).password
-            if password:
+            for password in _PASSWORD.findall(value):
                 yield from (password, unquote(password))

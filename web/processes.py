@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Read by `prometheus_client` when it is imported: with it, counters lie in files of this folder.
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SHARED_MEMORY = Path("/dev/shm")
+_PREFIX, _LOCK = "imagesearch-metrics-", "lock"
 
 
 @contextmanager
@@ -29,14 +31,25 @@ def counting_together(processes: int) -> Iterator[None]:
         yield
         return
     # A counter is a write to a mapped file: on a disk each would be written back.
-    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    folder = tempfile.mkdtemp(prefix="imagesearch-metrics-", dir=parent)
-    os.environ[_VARIABLE] = folder
+    parent = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    _remove_left_over(parent)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     owner = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() == owner:  # a process that was forked in the block ends it, too
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # also in the name of all that are forked, until the last one ends
+        os.environ[_VARIABLE] = str(folder)
+        try:
+            yield
+        finally:
+            if os.getpid() == owner:  # a process that was forked in the block ends it, too
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_over(parent: Path) -> None:
+    """Removes the folders of servers that were killed."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError), (folder / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -23,6 +23,7 @@ from common.redis_client import connect
 from common.settings import Settings
 from tests.unit.web.building import SPEC, answer_search, index_files, picture_bytes, report_worker
 from tests.unit.web.scrape import Scrape
+from web import processes
 
 MakeClient = Callable[..., FlaskClient]
 
@@ -196,3 +197,21 @@ def test_two_processes_count_together(settings: Settings) -> None:
         scrapes = [Scrape(get("/metrics")) for _ in range(10)]
     # Whichever process answered.
     assert [scrape.value("imagesearch_http_requests_total", **searches) for scrape in scrapes] == [30] * 10
+
+
+def test_a_server_that_was_killed_leaves_nothing_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_SHARED_MEMORY", tmp_path)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "of another program")
+    with processes.counting_together(1):
+        assert processes.shared_folder() is None
+    left = tmp_path / "imagesearch-metrics-left"
+    left.mkdir()
+    (left / "counter_1.db").touch()
+    with processes.counting_together(2):
+        mine = processes.shared_folder()
+        assert list(tmp_path.iterdir()) == [mine]
+        with processes.counting_together(2):
+            assert len(list(tmp_path.iterdir())) == 2
+            assert mine is not None
+            assert mine.is_dir()
+    assert list(tmp_path.iterdir()) == []
