@@ -14,6 +14,7 @@ from pydantic import Field
 
 from common.errors import InvalidCursor, UnknownDuplicateJob
 from common.files import atomic_path
+from common.ids import checked_id
 from common.messages import ImageLinks, Message
 from common.progress import new_job_id
 from common.redis_client import key
@@ -195,7 +196,7 @@ class DuplicateBoard:
         return [DuplicateGroup.model_validate_json(line) for line in lines], str(end) if more else None
 
     def _file(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}{_SUFFIX}"
+        return self._folder / f"{checked_id(job_id)}{_SUFFIX}"
 
     def _store(self, job: DuplicateJob, **changes: object) -> DuplicateJob:
         changed = job.model_copy(update=changes)

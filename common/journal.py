@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from common.files import write_atomically
+from common.ids import checked_id
 from common.messages import INTERRUPTED_PREFIX, IndexJob
 
 INTERRUPTED = (
@@ -25,8 +26,12 @@ class JobJournal:
         self._path = data_dir / "jobs"
 
     def folder(self, job_id: str) -> Path:
-        """Where the files of a job are; it need not exist."""
-        return self._path / job_id
+        """Where the files of a job are; it need not exist.
+
+        Raises:
+            ValueError: This is no id. What lies there is written and removed.
+        """
+        return self._path / checked_id(job_id)
 
     def begin(self, job: IndexJob) -> None:
         """Notes that a job has begun."""

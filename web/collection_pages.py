@@ -10,10 +10,10 @@ from flask import Response, render_template, request, url_for
 
 from common.duplicates import DEFAULT_MIN_SCORE, LEAST_MIN_SCORE, DuplicateJob, DuplicatePage
 from common.errors import OutsideLibrary, ServiceUnavailable, UnknownDuplicateJob
+from common.ids import is_id
 from common.messages import FINAL_JOB_STATES, ImageInfo, IndexJob
 from common.store import FeatureStore
 from web.api.cursors import decode_cursor, encode_cursor
-from web.api.inputs import is_id
 from web.collection import image_info
 from web.overview import current_overview
 from web.problems import Problem, problem_response

@@ -6,8 +6,8 @@ from apiflask import APIBlueprint
 from flask import render_template
 
 from common.errors import ServiceUnavailable, UnknownSearch
+from common.ids import is_id
 from common.messages import SearchHit, SearchResult
-from web.api.inputs import is_id
 from web.collection import image_info
 from web.overview import current_overview
 from web.services import services

@@ -19,6 +19,7 @@ from common import log_context
 from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
+from workers import inbox
 from workers.drain import StopLine, end_in_time, seconds_to_end
 from workers.priority import yield_to_searches
 from workers.runtime import await_weights, runtime, start_runtime
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 settings = Settings.load()
 limit_libraries(settings, os.environ)  # NumPy and TensorFlow read it when they are imported, which is later
+inbox.use()
 app = make_celery(settings)
 app.set_current()
 app.set_default()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from common.files import write_atomically
+from common.ids import checked_id
 from common.journal import JobJournal
 
 # The rate assumed before any worker has measured its own, in images a second.
@@ -22,19 +23,22 @@ class PlanFolder:
     def write(self, batch: str, paths: list[str]) -> None:
         """Stores the public paths of a batch."""
         self._path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path / f"batch-{batch}.json", json.dumps(paths).encode())
+        write_atomically(self._file(batch), json.dumps(paths).encode())
 
     def read(self, batch: str) -> list[str] | None:
         """The public paths of a batch, or None if it was done and removed."""
         try:
-            paths: list[str] = json.loads((self._path / f"batch-{batch}.json").read_bytes())
+            paths: list[str] = json.loads(self._file(batch).read_bytes())
         except FileNotFoundError:
             return None
         return paths
 
     def remove(self, batch: str) -> None:
         """Forgets a batch that is done."""
-        (self._path / f"batch-{batch}.json").unlink(missing_ok=True)
+        self._file(batch).unlink(missing_ok=True)
+
+    def _file(self, batch: str) -> Path:
+        return self._path / f"batch-{checked_id(batch)}.json"
 
 
 def batch_size(rate: float | None, seconds: float) -> int:

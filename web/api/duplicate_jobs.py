@@ -8,7 +8,8 @@ from apiflask import APIBlueprint
 
 from common.duplicates import DuplicateJob, DuplicatePage
 from common.errors import UnknownDuplicateJob
-from web.api.inputs import DuplicateAccepted, DuplicateQuery, DuplicateRequest, is_id
+from common.ids import is_id
+from web.api.inputs import DuplicateAccepted, DuplicateQuery, DuplicateRequest
 from web.documented import responses
 from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
 from web.limits import TOO_MANY, limited

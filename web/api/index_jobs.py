@@ -10,8 +10,9 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from common.errors import UnknownJob
+from common.ids import is_id
 from common.messages import FileError, IndexJob
-from web.api.inputs import ErrorsQuery, IndexRequest, JobAccepted, is_id
+from web.api.inputs import ErrorsQuery, IndexRequest, JobAccepted
 from web.documented import responses
 from web.idempotency import REFUSED_KEY, STILL_HANDLED, IdempotencyHeader, idempotent
 from web.limits import TOO_MANY, limited

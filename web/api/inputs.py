@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -15,14 +14,6 @@ from web.addresses import MAX_URL_LENGTH
 MAX_WAIT_SECONDS = 30
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
-
-# Ids become parts of Redis keys: nothing but these characters may reach one.
-_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-
-
-def is_id(text: str) -> bool:
-    """Whether the text may be the id of a search or a job."""
-    return _ID.fullmatch(text) is not None
 
 
 def _split(value: Any) -> Any:

@@ -12,8 +12,9 @@ from flask import Response, request
 from pydantic import ValidationError
 
 from common.errors import InvalidCursor, UnknownImage, UnknownPicture, UnknownSearch
+from common.ids import is_id
 from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchResult
-from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery, is_id
+from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery
 from web.documented import BINARY, responses
 from web.limits import TOO_MANY, require_room
 from web.services import Services, services
