@@ -145,10 +145,16 @@ def _too_large(error: RequestEntityTooLarge) -> Response:
 
 
 def _drain(limit: int) -> None:
-    """Reads what the client still sends: closing on it would reset the connection before it sees the answer."""
+    """Reads what the client still sends: closing on it would reset the connection before it sees the answer.
+
+    What announces far too much is not waited for.
+    """
+    if (request.content_length or 0) > limit:
+        return
     stream = request.environ["wsgi.input"]
-    while limit > 0 and (chunk := stream.read(_CHUNK_BYTES)):
-        limit -= len(chunk)
+    with suppress(HTTPException):  # it is broken, or too slow
+        while limit > 0 and (chunk := stream.read(_CHUNK_BYTES)):
+            limit -= len(chunk)
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -115,7 +115,8 @@ def get_original(image_id: str) -> Response:
         path,
         mimetype=media_type or "application/octet-stream",
         as_attachment=media_type is None,
-        download_name=PurePosixPath(entry.path).name,
+        # No header holds the line ends that a name on Linux may have.
+        download_name="".join(c if c.isprintable() else "_" for c in PurePosixPath(entry.path).name),
         conditional=True,
         max_age=0,
     )
