@@ -32,8 +32,9 @@ format: setup-dev ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-fuzz: setup-dev ## Send hostile pictures in by the thousand: make fuzz [COUNT=20000]
+fuzz: setup-dev ## Send hostile pictures and requests by the thousand: make fuzz [COUNT=20000] [REQUESTS=10000]
 	$(BIN)/python -m tests.fuzz.pictures --count $(or $(COUNT),20000)
+	$(BIN)/python -m tests.fuzz.requests --count $(or $(REQUESTS),10000)
 
 chaos: setup-dev ## Kill workers and Redis while folders are indexed: make chaos [SEEDS=10]
 	$(BIN)/python -m tests.chaos.run --seeds $(or $(SEEDS),10)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, cast
 
 from flask import Response, current_app, request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import BadRequest, RequestTimeout, ServiceUnavailable
+from werkzeug.wsgi import ClosingIterator
 
 from web.slots import Slot, Slots
 
@@ -18,6 +20,8 @@ LONGEST_BODY_SECONDS, LONGEST_FILE_SECONDS = 300.0, 1800.0
 FAIR_BODY_SECONDS, FAIR_FILE_SECONDS = 10.0, 30.0
 
 _FILES = "imagesearch.files"
+# What gives a place back, in the environment of a request that took one.
+_LEAVE = "imagesearch.leave"
 _BUSY = "Too many uploads are on their way. Try again shortly."
 _TOO_SLOW = "The request took too long to come in, and others wait. Try again on a faster connection."
 
@@ -32,11 +36,38 @@ def bounded(application: WSGI) -> WSGI:
         body = Body(environ["wsgi.input"], slots, environ.get("gunicorn.socket"))
         environ["wsgi.input"] = body
         try:
-            return application(environ, start_response)
+            sent = application(environ, start_response)
+        except BaseException:
+            environ.pop(_LEAVE, _nothing)()
+            raise
         finally:
             body.leave()
+        leave = environ.pop(_LEAVE, None)
+        return sent if leave is None else _until_sent(sent, environ, leave)
 
     return answer
+
+
+def _nothing() -> None:
+    pass
+
+
+def _until_sent(sent: Any, environ: dict[str, Any], leave: Callable[[], None]) -> Iterable[bytes]:
+    """The same answer, which calls `leave` when the server is through with it."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    if wrapper is None or not isinstance(sent, wrapper):
+        return ClosingIterator(sent, leave)
+    # The kernel sends the file of this one, if it is handed on as it is; Flask's `call_on_close` is not called then.
+    close_file = sent.close
+
+    def close() -> None:
+        try:
+            close_file()
+        finally:
+            leave()
+
+    sent.close = close
+    return cast("Iterable[bytes]", sent)
 
 
 class Body:
@@ -99,7 +130,7 @@ def bounded_file(response: Response) -> Response:
     if slot is None:
         response.close()
         raise ServiceUnavailable("Too many files are being fetched. Try again shortly.", retry_after=2)
-    response.call_on_close(lambda: slots.give_back(slot))
+    request.environ[_LEAVE] = partial(slots.give_back, slot)
     return response
 
 

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.system import running_web, wait_until
 from common.settings import Settings
 from tests.unit.web.building import index_files, picture_bytes
+from web.bodies import MOST_FILES
 from web.server import THREADS
 from web.slots import Slots
 
@@ -109,6 +110,23 @@ def test_a_broken_chunked_body_is_the_clients_fault(server: tuple[str, int], bod
         assert client.recv(12) == b"HTTP/1.1 400"
 
 
+def test_places_are_given_back_when_files_are_sent(settings: Settings, library: Path) -> None:
+    entry = index_files(settings, library, ["a.jpg"])[0]
+    with running_web(settings) as address:
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=SECONDS)
+        etag, statuses = "", []
+        for number in range(4 * MOST_FILES):
+            method = "HEAD" if number % 4 == 3 else "GET"
+            headers = ({}, {"Range": "bytes=0-9"}, {"If-None-Match": etag}, {})[number % 4]
+            connection.request(method, f"/api/v1/images/{entry.image_id}/original", headers=headers)
+            with connection.getresponse() as response:
+                response.read()
+                etag = response.headers["ETag"]
+                statuses.append(response.status)
+        connection.close()
+    assert statuses == [200, 206, 304, 200] * MOST_FILES
+
+
 def test_slow_takers_of_files_leave_room_for_others(settings: Settings, library: Path) -> None:
     (library / "large.bmp").write_bytes(
         picture_bytes(size=(2500, 2000), image_format="BMP")
@@ -123,7 +141,7 @@ def test_slow_takers_of_files_leave_room_for_others(settings: Settings, library:
             with suppress(TimeoutError):
                 client.settimeout(5 if starts.count(b"HTTP/1.1 503") else SECONDS)
                 starts.append(client.recv(12))
-        assert starts.count(b"HTTP/1.1 200") == 12
+        assert starts.count(b"HTTP/1.1 200") == MOST_FILES
         assert_it_answers((host, int(port)))
 
 
