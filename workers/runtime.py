@@ -100,6 +100,8 @@ class Runtime:
             thread.join(max(0.0, deadline - time.monotonic()))
         self.unfinished.give_back()
         self.presence.stop()
+        if "decoders" in self.__dict__:
+            self.decoders.close()
 
     @contextmanager
     def leased(self, job_id: str, item: str) -> Iterator[int]:

@@ -78,11 +78,18 @@ class World:
         self.redis.remove()
         for disk in reversed(self.disks):
             disk.remove()
-        left = [str(pid) for pid in psutil.pids() if _group_of(pid) in self._groups]
+        # Decoder processes notice a moment later that their worker has gone.
+        deadline = time.monotonic() + 10
+        while (left := self._left()) and time.monotonic() < deadline:
+            time.sleep(0.05)
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
         return [f"processes left behind: {', '.join(left)}"] if left else []
+
+    def _left(self) -> list[str]:
+        """The processes that belong to a worker that was started here."""
+        return [str(pid) for pid in psutil.pids() if _group_of(pid) in self._groups]
 
     def say(self, text: str) -> None:
         """Prints what happens, with the time since the start."""
