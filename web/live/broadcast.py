@@ -178,6 +178,8 @@ class Broadcast(threading.Thread):
                 self._drop(viewer)
 
     def _drop(self, viewer: Viewer) -> None:
+        if viewer not in self._viewers:
+            return  # that last look has found it gone
         self._selector.unregister(viewer.connection)
         self._viewers.discard(viewer)
         viewer.close()
