@@ -36,7 +36,13 @@ class ConfigurationError(ImageSearchError):
 
 
 class ServiceUnavailable(ImageSearchError):
-    """A service that is needed cannot be reached."""
+    """A service that is needed cannot be reached.
+
+    Attributes:
+        retry_after: Seconds after which to try again.
+    """
+
+    retry_after = 2
 
 
 class RedisUnavailable(ServiceUnavailable):
@@ -47,6 +53,29 @@ class RedisUnavailable(ServiceUnavailable):
         super().__init__(
             f"Redis is not reachable at {url} ({reason}). Start it with `make up`, or set IMAGESEARCH_REDIS_URL."
         )
+
+
+class RedisRefuses(ServiceUnavailable):
+    """Redis is there, but takes nothing.
+
+    It answers what is only read, and what was stored stays.
+    """
+
+    retry_after = 5
+
+
+class RedisFull(RedisRefuses):
+    """Redis has no memory left (`maxmemory`): it takes no searches and jobs until some is free. Give it more."""
+
+    retry_after = 10
+
+
+class TooManySearches(ServiceUnavailable):
+    """Too many searches wait already."""
+
+    def __init__(self, reason: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{reason} Try again in {retry_after} s.")
 
 
 class VectorBackendUnavailable(ServiceUnavailable):

@@ -38,9 +38,7 @@ class Client:
         self._jobs = JobBoard(self.redis)
         self._journal = JobJournal(settings.data_dir)
         self._duplicates = DuplicateBoard(self.redis, settings.data_dir)
-        self._searches = SearchBoard(
-            self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
-        )
+        self._searches = SearchBoard.of(settings, self.redis)
 
     def submit_search(
         self, query: SearchQuery, uploads: Sequence[bytes] = (), began: float | None = None
@@ -54,6 +52,7 @@ class Client:
 
         Raises:
             OutsideLibrary: `query.folder` is under no library root.
+            TooManySearches: There is no place for it in the queue.
         """
         if query.folder is not None:
             query = query.model_copy(update={"folder": self.library.locate(query.folder).public})
@@ -73,6 +72,7 @@ class Client:
         Raises:
             UnknownSearch: There is no such search, or it has expired.
             InvalidCursor: The search has no next page.
+            TooManySearches: There is no place for it in the queue.
         """
         with reported(self.settings):
             record = self._searches.create(self._searches.next_page(cursor, k), began=began)
@@ -80,15 +80,43 @@ class Client:
         return self._searches.described(record, record.result)
 
     def search(
-        self, search_id: str, wait_seconds: float = 0, is_ending: Callable[[], bool] | None = None
+        self,
+        search_id: str,
+        wait_seconds: float = 0,
+        is_ending: Callable[[], bool] = lambda: False,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> SearchResult:
-        """The state of a search, waiting up to `wait_seconds` for the answer, or until `is_ending`.
+        """The state of a search, waiting up to `wait_seconds` for the answer.
+
+        Args:
+            search_id: The search.
+            wait_seconds: How long to wait.
+            is_ending: Asked every second; when true, the wait ends with the state as it is.
+            is_there: Asked every second, whether whoever asked still waits.
 
         Raises:
             UnknownSearch: The id is unknown, or the results have expired.
         """
         with reported(self.settings):
-            return self._searches.result(search_id, wait_seconds, is_ending)
+            return self._searches.result(search_id, wait_seconds, is_ending, is_there)
+
+    def withdraw_search(self, search_id: str) -> None:
+        """Says that one does not wait for a search any more; if nobody else does, it is not computed.
+
+        Raises:
+            UnknownSearch: The id is unknown, or the results have expired.
+        """
+        with reported(self.settings):
+            self._searches.withdraw(search_id)
+
+    def check_room(self) -> None:
+        """Makes sure that a search could be submitted now, before something is done for it.
+
+        Raises:
+            TooManySearches: There is no place in the queue.
+        """
+        with reported(self.settings):
+            self._searches.queue.admit("")
 
     def query_picture(self, search_id: str, number: int) -> bytes:
         """The preview of an uploaded picture that was searched for, a JPEG.

@@ -8,10 +8,17 @@ from typing import Any
 
 import redis
 
-from common.errors import RedisUnavailable
+from common.errors import RedisFull, RedisRefuses, RedisUnavailable
 from common.settings import Settings
 
 NAMESPACE = "imagesearch"
+
+# With these words Redis begins when it is there and refuses to be changed; in what it says of a script they come later.
+_REFUSALS = {
+    "MISCONF": "Redis cannot write to its disk, so it takes nothing: make room on the disk of Redis.",
+    "READONLY": "This Redis is a replica that takes nothing: IMAGESEARCH_REDIS_URL must name the primary.",
+}
+_OUT_OF_MEMORY = "OOM command not allowed"
 
 
 def key(*parts: str) -> str:
@@ -45,11 +52,42 @@ def tls_options(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def reported(settings: Settings) -> Iterator[None]:
-    """Turns connection failures inside the block into `RedisUnavailable`."""
+    """Turns connection failures inside the block into `RedisUnavailable`, and refusals into `RedisRefuses`."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise RedisUnavailable(public_url(settings.redis_url), error) from error
+    except redis.RedisError as error:
+        refusal = _refusal(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether Redis answered that it takes nothing at present; what is only read still works then."""
+    return _refusal(error) is not None
+
+
+@contextmanager
+def refusals_ignored() -> Iterator[None]:
+    """Goes on where Redis refuses what can be done without."""
+    try:
+        yield
+    except redis.RedisError as error:
+        if not is_refusal(error):
+            raise
+
+
+def _refusal(error: BaseException) -> RedisRefuses | None:
+    if not isinstance(error, redis.RedisError):
+        return None
+    told = str(error)
+    if isinstance(error, redis.OutOfMemoryError) or _OUT_OF_MEMORY in told:
+        return RedisFull()
+    if isinstance(error, redis.ReadOnlyError):
+        return RedisRefuses(_REFUSALS["READONLY"])
+    return next((RedisRefuses(text) for word, text in _REFUSALS.items() if word in told), None)
 
 
 def public_url(url: str) -> str:

@@ -1,7 +1,9 @@
 """The records of searches in Redis: the images' bytes, the state, and the ranked results, all with an expiry.
 
 Beside the record of a search lies a key that says that it is open: its value is the state, and it expires when the
-search is given up. So one clock, that of Redis, decides for the web tier and the workers alike.
+search is given up. Another one says that somebody wants the answer: whoever asks for it renews that, and what nobody
+has asked for when its turn comes is not computed. So one clock, that of Redis, decides for the web tier and the workers
+alike.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, count
+from itertools import accumulate
 from typing import cast
 
 import redis
@@ -18,26 +20,26 @@ import redis
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
 from common.messages import (
-    QueryImage,
-    QueryInfo,
-    QueryPicture,
     SearchPosition,
     SearchQuery,
     SearchRecord,
     SearchResult,
     SearchState,
-    thumbnail_url,
 )
+from common.query_info import query_info
 from common.query_pictures import QueryPictures
-from common.redis_client import key
+from common.redis_client import is_refusal, key, refusals_ignored
+from common.search_interest import Interest
+from common.search_queue import QueueLimits, SearchQueue
+from common.settings import Settings
 from common.stopwatch import milliseconds_since, with_total
 
-# The image need not outlive its turn in the queue by much.
-UPLOAD_TTL_SECONDS = 600
+# In a wait it is looked so often whether the client is still there, and said that it is.
+_LOOK_SECONDS = 1.0
+# Pauses between attempts to store an answer that Redis refuses.
+_FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0)
 # A wait lasts a little longer than the search may, so that it sees how that ends; 0 would mean for ever.
 _WAIT_BEYOND_SECONDS = 0.05
-# How often a wait that may be ended looks whether it is.
-_LOOK_SECONDS = 1.0
 
 # KEYS: poll, metrics. ARGV: milliseconds, expiry, field, increment, field, increment…
 # The first one to hand an answer out decides what its poll took, and counts it; all others repeat it.
@@ -93,17 +95,34 @@ class SearchBoard:
         client: Redis.
         ttl_seconds: How long a record is kept after its last change.
         timeout_seconds: An unanswered search older than this reads as failed, so that nobody waits for ever.
+        limits: How many searches may wait.
 
     Attributes:
+        queue: The searches that wait.
+        interest: Who waits for them.
         pictures: Previews of what was uploaded.
     """
 
-    def __init__(self, client: redis.Redis, *, ttl_seconds: int, timeout_seconds: int) -> None:
+    def __init__(
+        self, client: redis.Redis, *, ttl_seconds: int, timeout_seconds: int, limits: QueueLimits | None = None
+    ) -> None:
         self._redis = client
         self._ttl = ttl_seconds
         self._timeout = timeout_seconds
         self.pictures = QueryPictures(client, ttl_seconds=ttl_seconds)
+        self.interest = Interest(client)
+        self.queue = SearchQueue(client, timeout_seconds=timeout_seconds, limits=limits or QueueLimits())
         self._first_poll = client.register_script(_FIRST_POLL)
+
+    @classmethod
+    def of(cls, settings: Settings, client: redis.Redis) -> SearchBoard:
+        """The board as the settings want it."""
+        return cls(
+            client,
+            ttl_seconds=settings.search_ttl_seconds,
+            timeout_seconds=settings.search_timeout_seconds,
+            limits=QueueLimits(settings.max_queued_searches, settings.max_queued_bytes),
+        )
 
     def create(self, query: SearchQuery, uploads: Sequence[bytes] = (), began: float | None = None) -> SearchRecord:
         """Stores a new search, and the pictures it is for where the query names no stored ones.
@@ -112,11 +131,16 @@ class SearchBoard:
             query: What is searched for.
             uploads: The bytes of picture files.
             began: The `time.perf_counter()` when the client's request came: what passed since then is the upload.
+
+        Raises:
+            TooManySearches: There is no place for it in the queue.
+            RedisFull: Redis has no memory for it.
         """
         search_id = secrets.token_hex(12)
+        self.queue.admit(search_id, sum(map(len, uploads)))
         if uploads:
             # A step of its own: storing the pictures is part of the upload, and the queue begins after it.
-            self._redis.set(key("upload", search_id), b"".join(uploads), ex=UPLOAD_TTL_SECONDS)
+            self._redis.set(key("upload", search_id), b"".join(uploads), ex=self._timeout)
         record = SearchRecord(
             query=query,
             result=SearchResult(id=search_id, state="queued"),
@@ -168,14 +192,22 @@ class SearchBoard:
         """Marks a search as running and gives it to a worker, with what lies beside it if that is still there.
 
         Returns:
-            None if there is nothing to do any more: it has expired, is answered, or everybody was told that it
-            failed because nobody took it in time.
+            None if there is nothing to do any more: it has expired, is answered, everybody was told that it
+            failed because nobody took it in time, or nobody waits for it any more.
         """
-        with self._redis.pipeline() as pipe:
+        # No transaction: a Redis without memory refuses only the mark, and the search is computed nevertheless.
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(key("search", search_id))
             pipe.get(key("upload", search_id))
+            pipe.exists(key("search", search_id, "open"))
+            self.interest.ask(pipe, search_id)
             pipe.set(key("search", search_id, "open"), "running", xx=True, keepttl=True)
-            data, uploads, is_open = pipe.execute()
+            self.queue.taken(pipe, search_id)
+            answers = pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not is_refusal(answer):
+                raise answer
+        data, uploads, is_open, is_wanted = answers[:4]
         if data is None:
             return None
         record = SearchRecord.model_validate_json(data)
@@ -184,6 +216,9 @@ class SearchBoard:
         if not is_open:
             self.finish(record, self._given_up(record))
             return None
+        if not is_wanted:
+            self.finish(record, _abandoned(record), outcome="abandoned")
+            return None
         feature = None if record.query.after is None else self._feature(record.query.after.search_id)
         return TakenSearch(record, _split(uploads, record.upload_sizes), feature)
 
@@ -191,46 +226,96 @@ class SearchBoard:
         stored = cast("dict[bytes, bytes]", self._redis.hgetall(key("search", search_id, "feature")))
         return QueryFeature(stored[b"fingerprint"].decode(), stored[b"data"]) if stored else None
 
-    def finish(self, record: SearchRecord, result: SearchResult, feature: QueryFeature | None = None) -> None:
+    def finish(
+        self,
+        record: SearchRecord,
+        result: SearchResult,
+        feature: QueryFeature | None = None,
+        *,
+        outcome: str | None = None,
+    ) -> None:
         """Stores the outcome, counts it, and wakes everybody who waits for it.
 
         Args:
             record: The search.
             result: Its outcome.
             feature: What was searched for, if there may be more pages.
+            outcome: As what it is counted; by default, the state of the result.
+
+        Raises:
+            redis.ResponseError: Redis refuses to store anything, even after some seconds.
         """
+        for pause in _FINISH_PAUSES:
+            try:
+                return self._finish(record, result, feature, outcome or result.state)
+            except redis.RedisError as error:
+                if not is_refusal(error):
+                    raise
+                # What is not needed any more goes first: that may be all the memory that was missing.
+                self._redis.delete(key("upload", record.result.id))
+                time.sleep(pause)
+        return self._finish(record, result, feature, outcome or result.state)
+
+    def _finish(self, record: SearchRecord, result: SearchResult, feature: QueryFeature | None, outcome: str) -> None:
         search_id = record.result.id
         wake = key("search", search_id, "finished")
         finished = record.model_copy(update={"result": result, "finished_at": time.time()})
         with self._redis.pipeline() as pipe:
             pipe.set(key("search", search_id), _stored(finished), ex=self._ttl)
-            pipe.delete(key("upload", search_id), key("search", search_id, "open"), wake)
+            beside = (key("search", search_id, part) for part in ("open", "wanted", "finished"))
+            pipe.delete(key("upload", search_id), *beside)
             pipe.rpush(wake, 1)
             pipe.expire(wake, self._ttl)
             if feature is not None:
                 kept = key("search", search_id, "feature")
                 pipe.hset(kept, mapping={"fingerprint": feature.fingerprint, "data": feature.data})
                 pipe.expire(kept, self._ttl)
-            stage_metrics.count(pipe, _parts(result), result.state)
+            stage_metrics.count(pipe, _parts(result), outcome)
+            self.queue.ended(pipe, search_id, sum(record.upload_sizes))
             pipe.execute()
 
+    def withdraw(self, search_id: str) -> None:
+        """Says that somebody does not wait any more: if nobody else asks, the search is not computed.
+
+        Raises:
+            UnknownSearch: There is none, or it has expired.
+        """
+        with self._redis.pipeline() as pipe:
+            pipe.exists(key("search", search_id))
+            self.interest.leave(pipe, search_id)
+            is_known, _ = pipe.execute()
+        if not is_known:
+            raise UnknownSearch
+
     def result(
-        self, search_id: str, wait_seconds: float = 0, is_ending: Callable[[], bool] | None = None
+        self,
+        search_id: str,
+        wait_seconds: float = 0,
+        is_ending: Callable[[], bool] = lambda: False,
+        is_there: Callable[[], bool] = lambda: True,
     ) -> SearchResult:
         """The state of a search; waits until it is answered, for at most `wait_seconds`.
 
         Args:
             search_id: The search.
-            wait_seconds: The longest wait.
+            wait_seconds: How long to wait.
             is_ending: Asked every second; when true, the wait ends with the state as it is.
+            is_there: Asked every second, whether the client still waits: if not, this does not either.
 
         Raises:
             UnknownSearch: There is none, or it has expired.
         """
+        deadline = time.monotonic() + wait_seconds
         reading = self._read(search_id)
-        if wait_seconds > 0 and reading.open_as is not None:
-            wake = key("search", search_id, "finished")
-            self._await(wake, min(wait_seconds, reading.open_seconds + _WAIT_BEYOND_SECONDS), is_ending)
+        while reading.open_as is not None:
+            if not is_there():
+                self.interest.leave(self._redis, search_id)
+                break
+            self.interest.renew(search_id)
+            left = min(deadline - time.monotonic(), reading.open_seconds + _WAIT_BEYOND_SECONDS)
+            if left <= 0 or is_ending():
+                break
+            self.interest.wait(search_id, min(left, _LOOK_SECONDS))
             reading = self._read(search_id)
         if reading.record.finished_at is not None:
             return self.described(reading.record, self._handed_out(reading))
@@ -238,21 +323,12 @@ class SearchBoard:
             return self.described(reading.record, self._given_up(reading.record))
         return self.described(reading.record, reading.record.result.model_copy(update={"state": reading.open_as}))
 
-    def _await(self, wake: str, seconds: float, is_ending: Callable[[], bool] | None) -> None:
-        look = seconds if is_ending is None else _LOOK_SECONDS
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not (is_ending and is_ending()):
-            # Rotating the one-element list onto itself wakes any number of waiters, early or late. Redis counts in
-            # milliseconds, and none would mean for ever.
-            if self._redis.blmove(wake, wake, cast("int", max(0.001, min(left, look)))):
-                return
-
     def described(self, record: SearchRecord, result: SearchResult) -> SearchResult:
         """A result as clients get it: with what was searched for, which follows from the record."""
         previews: Container[int] | None = None
         if result.state == "failed" and record.query.after is None and record.upload_sizes:
             previews = self.pictures.numbers(result.id)
-        return result.model_copy(update={"query": _query_info(record, previews)})
+        return result.model_copy(update={"query": query_info(record, previews)})
 
     def _read(self, search_id: str) -> _Reading:
         with self._redis.pipeline() as pipe:
@@ -277,12 +353,13 @@ class SearchBoard:
             poll = round(milliseconds_since(cast("float", reading.record.finished_at)), 2)
             took = with_total({**_parts(result), "poll": poll})
             counts = stage_metrics.increments({"poll": poll, "total": took["total"]})
-            poll = float(
-                self._first_poll(
-                    keys=[key("search", result.id, "poll"), stage_metrics.KEY],
-                    args=[poll, self._ttl, *(part for item in counts.items() for part in item)],
+            with refusals_ignored():
+                poll = float(
+                    self._first_poll(
+                        keys=[key("search", result.id, "poll"), stage_metrics.KEY],
+                        args=[poll, self._ttl, *(part for item in counts.items() for part in item)],
+                    )
                 )
-            )
         return result.model_copy(update={"took_ms": with_total({**_parts(result), "poll": poll})})
 
     def _given_up(self, record: SearchRecord) -> SearchResult:
@@ -293,39 +370,14 @@ class SearchBoard:
         return record.result.model_copy(update={"state": "failed", "error": error, "error_status": 503})
 
 
+def _abandoned(record: SearchRecord) -> SearchResult:
+    error = "Nobody waited for this search any more when its turn came, so it was not computed. Search again."
+    return record.result.model_copy(update={"state": "failed", "error": error})
+
+
 def _stored(record: SearchRecord) -> str:
     """A record as it lies in Redis: without what is made anew each time it is handed out."""
     return record.model_dump_json(exclude={"result": {"query"}})
-
-
-def _query_info(record: SearchRecord, previews: Container[int] | None) -> QueryInfo:
-    """What was searched for.
-
-    Args:
-        record: The search.
-        previews: The uploads of which there are previews; None: all have one, or will have.
-    """
-    query = record.query
-    # The uploads of a next page are those of the first.
-    search_id = record.result.id if query.after is None else query.after.search_id
-    uploads = count()
-
-    def picture(image: QueryImage) -> QueryPicture:
-        if image.image_id is not None:
-            url: str | None = thumbnail_url(image.image_id)
-        else:
-            number = next(uploads)
-            has_url = previews is None or number in previews
-            url = f"/api/v1/searches/{search_id}/pictures/{number}" if has_url else None
-        return QueryPicture(image_id=image.image_id, weight=image.weight, picture_url=url)
-
-    return QueryInfo(
-        images=[picture(image) for image in query.pictures],
-        crop=query.crop,
-        folder=query.folder,
-        k=query.k,
-        min_score=query.min_score,
-    )
 
 
 def _parts(result: SearchResult) -> dict[str, float]:

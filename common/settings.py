@@ -113,6 +113,12 @@ class Settings(BaseModel):
     search_timeout_seconds: int = Field(
         60, gt=0, description="A search that no worker has answered by then is reported as failed, in seconds."
     )
+    max_queued_searches: int = Field(
+        200, gt=0, description="Searches that may wait for a query worker; further ones are answered with 503."
+    )
+    max_queued_bytes: int = Field(
+        256 * 2**20, gt=0, description="Bytes of the uploaded pictures of all unanswered searches, which Redis holds."
+    )
     batch_seconds: float = Field(15.0, gt=0, description="Work in one batch of an index job, in seconds.")
     visibility_timeout_seconds: int = Field(
         300, ge=10, description="Work of a worker that died goes to another one after this time, in seconds."

@@ -19,7 +19,8 @@ from common.redis_client import key
 from common.stopwatch import STAGES
 
 KEY = key("metrics", "queries")
-STATES = ("done", "failed")
+# Refused is what found no place in the queue; abandoned, what nobody waited for any more when its turn came.
+STATES = ("done", "failed", "abandoned", "refused")
 MEASURED = (*STAGES, "total")
 # A pass of the network lies in the middle; the web tier's part and a long queue at the ends.
 _SCALE = Scale((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0))

@@ -90,7 +90,8 @@ def _own_error(error: errors.ImageSearchError) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), None) or status_of(error)
     if status == 500:
         logger.error("%s", error, exc_info=error)
-    return problem_response(describe(error, status), {"Retry-After": _RETRY_SECONDS} if status == 503 else None)
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, errors.ServiceUnavailable) else None
+    return problem_response(describe(error, status), headers)
 
 
 def _original_missing(error: OriginalMissing) -> Response:

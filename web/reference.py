@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from common.messages import MAX_DEPTH, MAX_K, MAX_QUERY_IMAGES
 from common.settings import Settings
 from web.api.inputs import MAX_PAGE, MAX_WAIT_SECONDS
-from web.api.searches import MAX_QUEUED
 from web.openapi import Document, successful
 from web.problems import MEDIA_TYPE
 from web.reference_fields import JSON, PLACES, SAMPLE_FILE, Field, body_fields, names_in, parameters, schema_fields
 
-_ORDER = ("POST", "GET")
+_ORDER = ("POST", "GET", "DELETE")
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def limits(settings: Settings) -> dict[str, int]:
         "max_k": MAX_K,
         "max_depth": MAX_DEPTH,
         "kept_seconds": settings.search_ttl_seconds,
-        "max_queued": MAX_QUEUED,
+        "max_queued": settings.max_queued_searches,
     }
 
 

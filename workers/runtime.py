@@ -66,9 +66,7 @@ class Runtime:
         self.redis = connect(settings)
         self.library = Library(settings.library_roots)
         self.jobs = JobBoard(self.redis)
-        self.searches = SearchBoard(
-            self.redis, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds
-        )
+        self.searches = SearchBoard.of(settings, self.redis)
         self.activity = Activity()
         self.unfinished = Unfinished()
         self.background: set[threading.Thread] = set()

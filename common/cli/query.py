@@ -178,15 +178,20 @@ def _await_result(client: Client, search_id: str) -> SearchResult:
     from common.errors import ImageSearchError, WorkerTimeout
 
     deadline = time.monotonic() + client.settings.search_timeout_seconds
-    while True:
-        result = client.search(search_id, _WAIT_SECONDS)
-        if result.state == "failed":
-            raise ImageSearchError(result.error)
-        if result.state == "done":
-            return result
-        if time.monotonic() > deadline:
-            raise WorkerTimeout
-        _check_workers(client)
+    try:
+        while True:
+            result = client.search(search_id, _WAIT_SECONDS)
+            if result.state == "failed":
+                raise ImageSearchError(result.error)
+            if result.state == "done":
+                return result
+            if time.monotonic() > deadline:
+                raise WorkerTimeout
+            _check_workers(client)
+    except KeyboardInterrupt:
+        with suppress(ImageSearchError):
+            client.withdraw_search(search_id)  # else a worker would compute it for nobody
+        raise
 
 
 def _show(result: SearchResult, client: Client, sources: tuple[Source, ...], crop: Crop | None, shown: _Shown) -> None:

@@ -10,8 +10,10 @@ import pytest
 import redis
 from playwright.sync_api import expect
 
+from benchmarks.system import wait_until
 from common.celery_app import QUERY
 from common.redis_client import key
+from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
 from tests.browser.conftest import PICTURES, House, PlayedWorker
 from tests.browser.pages import SearchPage, Watch
@@ -107,6 +109,26 @@ def test_page_of_a_search_that_waits_follows_it(search: SearchPage, house: House
     paused.on = True
     search.expect_results(12)
     expect(search.cropper.locator("img")).to_be_visible()
+
+
+def test_page_that_does_not_wait_any_more_says_so(search: SearchPage, house: House, paused: PlayedWorker) -> None:
+    def is_wanted(search_id: str) -> bool:
+        return client.pttl(key("search", search_id, "wanted")) > LEAVING_SECONDS * 1000
+
+    def shown() -> str:
+        expect(search.page).to_have_url(re.compile("/search/"))
+        return search.page.url.rpartition("/")[2]
+
+    with redis.Redis.from_url(house.settings.redis_url) as client:
+        search.open().choose(house.pictures[0])
+        first = shown()
+        wait_until(lambda: is_wanted(first), "the page waits")
+        search.choose(house.pictures[1])
+        search.page.wait_for_url(lambda address: "/search/" in address and not address.endswith(first))
+        second = shown()
+        wait_until(lambda: is_wanted(second) and not is_wanted(first), "it waits for the second one only")
+        search.page.goto("about:blank")
+        wait_until(lambda: not is_wanted(second), "it has gone")
 
 
 def test_what_is_no_picture_is_refused_with_the_servers_reason(

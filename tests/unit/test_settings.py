@@ -35,6 +35,8 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "log_format": ("json", "json"),
     "search_ttl_seconds": ("60", 60),
     "search_timeout_seconds": ("5", 5),
+    "max_queued_searches": ("50", 50),
+    "max_queued_bytes": ("1000000", 1_000_000),
     "batch_seconds": ("2.5", 2.5),
     "visibility_timeout_seconds": ("30", 30),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from apiflask import APIBlueprint, HTTPError
@@ -17,13 +18,11 @@ from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchRes
 from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery
 from web.documented import BINARY, responses
 from web.limits import TOO_MANY, require_room
+from web.live.handover import is_connected
 from web.services import Services, services
 from web.stopping import server_is_stopping
 
 blueprint = APIBlueprint("searches", __name__, tag="Searches")
-
-# So many uploads may wait in Redis at once; beyond it a client is asked to come back.
-MAX_QUEUED = 200
 
 
 @blueprint.post("/searches")
@@ -36,8 +35,9 @@ MAX_QUEUED = 200
             413: "The picture is too large.",
             415: "Not a picture in a supported format, or a body of another kind.",
             422: "A value cannot be used, or the picture is damaged.",
-            429: f"Too many searches wait already. {TOO_MANY}",
-            503: "Redis is away, or too many pictures are being fetched from their addresses.",
+            429: TOO_MANY,
+            503: "Too many searches wait already, Redis is away or full, or too many pictures are being fetched from "
+            "their addresses.",
         }
     )
 )
@@ -60,11 +60,8 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
     current = services()
     _check_source(options, uploads)
     _check_pictures(current, options, uploads)
-    waiting = current.client.waiting_searches()
-    if waiting >= MAX_QUEUED:
-        message = f"{waiting} searches wait already. Try again shortly; more query workers answer more searches."
-        raise HTTPError(429, message, headers={"Retry-After": "2"})
     if options.url is not None:
+        current.client.check_room()
         uploads = [_fetched(current, options.url)]
     result = _submit(current, options, uploads, began)
     accepted = SearchAccepted(id=result.id, state=result.state, url=f"/api/v1/searches/{result.id}")
@@ -80,16 +77,33 @@ def create_search() -> tuple[SearchAccepted, int, dict[str, str]]:
 def get_search(search_id: str, query_data: WaitQuery) -> SearchResult:
     """Result of a search
 
-    With `wait` the answer comes as soon as the search has ended, and after that many seconds at the latest. In every
+    With `wait` the answer comes as soon as the search has ended, and after that many seconds at the latest. A search
+    that nobody asks for in 30 seconds before its turn comes is not computed: its state is then `failed`. In every
     state `query` says what was searched for. `percentile` is the score as a calibrated figure: it can be compared from
     query to query and from model to model.
     """
     if not is_id(search_id):
         raise UnknownSearch
     current = services()
+    is_there = partial(is_connected, request.environ)
     with current.waiting(query_data.wait) as seconds:
         # A server that stops answers at once: the client asks again, and then another one.
-        return current.client.search(search_id, seconds, server_is_stopping)
+        return current.client.search(search_id, seconds, server_is_stopping, is_there)
+
+
+@blueprint.delete("/searches/<search_id>")
+@blueprint.output({}, status_code=204, description="Taken note of.")
+@blueprint.doc(responses=responses({404: "Unknown, or expired.", 503: "Redis is away."}))
+def withdraw_search(search_id: str) -> tuple[str, int]:
+    """Stop waiting for a search
+
+    Unless somebody else asks for it within three seconds, it is not computed when its turn comes. Results that are
+    there stay until they expire.
+    """
+    if not is_id(search_id):
+        raise UnknownSearch
+    services().client.withdraw_search(search_id)
+    return "", 204
 
 
 @blueprint.get("/searches/<search_id>/pictures/<int:number>")

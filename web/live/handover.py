@@ -1,4 +1,7 @@
-"""Takes a connection over from the server, so that its thread is free while the connection stays open."""
+"""The connection behind a request: whether its client is still there, and taking it over from the server.
+
+Who takes it over frees the thread while the connection stays open.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,8 @@ def take_connection(environ: dict[str, Any]) -> socket.socket | None:
     Raises:
         OSError: No more files can be opened.
     """
-    given = environ.get("gunicorn.socket")
-    # An encrypted connection is more than its socket, and one of HTTP/2 carries other answers, too.
-    if not isinstance(given, socket.socket) or isinstance(given, ssl.SSLSocket):
-        return None
-    if environ.get("SERVER_PROTOCOL") not in _PROTOCOLS:
+    given = _socket_of(environ)
+    if given is None:
         return None
     nowhere, other_end = socket.socketpair()
     other_end.close()
@@ -40,6 +40,27 @@ def take_connection(environ: dict[str, Any]) -> socket.socket | None:
         os.dup2(nowhere.fileno(), given.fileno(), inheritable=False)
     connection.setblocking(False)
     return connection
+
+
+def is_connected(environ: dict[str, Any]) -> bool:
+    """Whether the client has not closed the connection yet; true where that cannot be seen."""
+    given = _socket_of(environ)
+    if given is None:
+        return True
+    try:
+        return given.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+    except BlockingIOError:  # it says nothing, as one who waits does
+        return True
+    except OSError:
+        return False
+
+
+def _socket_of(environ: dict[str, Any]) -> socket.socket | None:
+    given = environ.get("gunicorn.socket")
+    # An encrypted connection is more than its socket, and one of HTTP/2 carries other answers, too.
+    if not isinstance(given, socket.socket) or isinstance(given, ssl.SSLSocket):
+        return None
+    return given if environ.get("SERVER_PROTOCOL") in _PROTOCOLS else None
 
 
 def is_chunked(environ: dict[str, Any]) -> bool:

@@ -63,3 +63,8 @@ export function signIn(token) {
 export function signInAddress() {
   return `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
 }
+
+// Also sent while the page is being left; what becomes of it does not matter.
+export function sendDelete(path) {
+  fetch(`/api/v1${path}`, { method: "DELETE", keepalive: true }).catch(() => {});
+}

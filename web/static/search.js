@@ -13,7 +13,7 @@ import {
   MOST_PICTURES, UNWANTED, WANTED, fromAddress, fromFile, fromImage, fromResult, isWanted, queryOf, withImage,
   withWeight, without,
 } from "./search/query.js";
-import { hasEnded, nextPage, problemOf, submit, waitFor } from "./search/request.js";
+import { hasEnded, nextPage, problemOf, submit, waitFor, withdraw } from "./search/request.js";
 import { Results } from "./search/results.js";
 import { say } from "./search/toast.js";
 import { explainWait } from "./search/waiting.js";
@@ -48,7 +48,7 @@ async function search(next, { instead = false } = {}) {
   results.showPending();
   try {
     const { id } = await accepted;
-    if (mine.signal.aborted) return;
+    if (mine.signal.aborted) return withdraw(id);
     visited.set(id, { query });
     // Uploads have no names on the server.
     const names = next.pictures.map(({ name }) => name);

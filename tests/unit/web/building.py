@@ -63,7 +63,7 @@ def index_files(
 def search_board(settings: Settings) -> SearchBoard:
     """The board as the workers see it."""
     client = redis.Redis.from_url(settings.redis_url)
-    return SearchBoard(client, ttl_seconds=settings.search_ttl_seconds, timeout_seconds=settings.search_timeout_seconds)
+    return SearchBoard.of(settings, client)
 
 
 def hits(store: FeatureStore, limit: int, folder: str | None = None, after_rank: int = 0) -> list[SearchHit]:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 CONTRACT = {
     ("POST", "/api/v1/searches"),
     ("GET", "/api/v1/searches/{search_id}"),
+    ("DELETE", "/api/v1/searches/{search_id}"),
     ("GET", "/api/v1/searches/{search_id}/pictures/{number}"),
     ("POST", "/api/v1/index-jobs"),
     ("GET", "/api/v1/index-jobs"),

@@ -13,6 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from benchmarks.system import wait_until
+from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
 from tests.unit.web.building import answer_search, index_files, picture_bytes, search_board
 
@@ -193,13 +195,47 @@ def test_searching_by_address_is_off_unless_enabled(client: FlaskClient, check_p
 
 
 def test_too_many_waiting_searches_are_refused_for_now(
-    client: FlaskClient, check_problem: Check, monkeypatch: pytest.MonkeyPatch
+    make_client: MakeClient, check_problem: Check, settings: Settings
 ) -> None:
-    monkeypatch.setattr("web.api.searches.MAX_QUEUED", 2)
-    assert [upload(client).status_code for _ in range(2)] == [202, 202]
+    client = make_client(max_queued_searches=2)
+    taken = [upload(client).get_json()["id"] for _ in range(2)]
     response = upload(client)
-    check_problem(response, 429)
-    assert response.headers["Retry-After"] == "2"
+    assert "IMAGESEARCH_MAX_QUEUED_SEARCHES" in check_problem(response, 503)
+    assert response.headers["Retry-After"] == "5"
+    assert search_board(settings).take(taken[0])
+    assert upload(client).status_code == 202
+    metrics = client.get("/metrics").get_data(as_text=True)
+    assert 'imagesearch_queries_total{state="refused"} 1' in metrics
+
+
+def test_a_search_that_its_client_withdraws_is_not_computed(
+    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.search_interest.LEAVING_SECONDS", 1)
+    url = upload(client).get_json()["url"]
+    response = client.delete(url)
+    assert (response.status_code, response.data) == (204, b"")
+    board, search_id = search_board(settings), url.rsplit("/", 1)[1]
+    name = f"imagesearch:search:{search_id}:wanted"
+    wait_until(lambda: not client.application.extensions["imagesearch"].client.redis.exists(name), "it is unwanted")
+    assert board.take(search_id) is None
+    result = client.get(url).get_json()
+    assert result["state"] == "failed"
+    assert "Nobody waited for this search any more" in result["error"]
+    assert 'imagesearch_queries_total{state="abandoned"} 1' in client.get("/metrics").get_data(as_text=True)
+
+
+def test_a_withdrawn_search_is_computed_for_whoever_asks_after_all(client: FlaskClient, settings: Settings) -> None:
+    url = upload(client).get_json()["url"]
+    client.delete(url)
+    assert client.get(url).get_json()["state"] == "queued"
+    time.sleep(LEAVING_SECONDS + 0.5)
+    assert search_board(settings).take(url.rsplit("/", 1)[1]) is not None
+
+
+@pytest.mark.parametrize("search_id", ["0" * 24, "x:finished"])
+def test_an_unknown_search_cannot_be_withdrawn(client: FlaskClient, check_problem: Check, search_id: str) -> None:
+    assert "expired" in check_problem(client.delete(f"/api/v1/searches/{search_id}"), 404)
 
 
 @pytest.mark.parametrize("search_id", ["0" * 24, "x:finished", "a b", "%00"])

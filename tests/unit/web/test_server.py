@@ -11,10 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
 
-from benchmarks.system import running_web
+from benchmarks.system import running_web, wait_until
+from common.redis_client import key
+from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
-from tests.unit.web.building import answer_search, index_files, picture_bytes
+from tests.unit.web.building import answer_search, index_files, picture_bytes, search_board
 
 MOST_BYTES = 120 * 2**20
 _START = b'--x\r\nContent-Disposition: form-data; name="image"; filename="q.jpg"\r\n\r\n'
@@ -58,3 +61,18 @@ def test_searches_from_many_threads_keep_the_server_small(settings: Settings, li
     assert found == [300] * 8
     assert len(peaks) == 2  # the one that is in charge, and the one that serves
     assert max(peaks) < MOST_BYTES
+
+
+def test_a_client_that_hangs_up_waits_no_more(settings: Settings) -> None:
+    upload = _START + picture_bytes() + b"\r\n--x--\r\n"
+    with running_web(settings) as address, redis.Redis.from_url(settings.redis_url) as client:
+        host = address.removeprefix("http://")
+        waiting = http.client.HTTPConnection(host)
+        accepted = call(waiting, "POST", "/api/v1/searches", upload, _FORM)
+        wanted = key("search", accepted["id"], "wanted")
+        waiting.request("GET", f"{accepted['url']}?wait=30")
+        wait_until(lambda: client.info("clients")["blocked_clients"] > 0, "the server waits for the answer")
+        assert client.ttl(wanted) > LEAVING_SECONDS
+        waiting.close()
+        wait_until(lambda: not client.exists(wanted), "nobody wants the answer any more")
+        assert search_board(settings).take(accepted["id"]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -83,13 +84,14 @@ def test_what_is_no_picture_is_refused_like_an_upload(client: FlaskClient, site:
 
 
 def test_nothing_is_fetched_for_a_search_that_cannot_be_made(
-    client: FlaskClient, site: Site, check_problem: Check, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, make_client: MakeClient, site: Site, check_problem: Check
 ) -> None:
     for fields in ({"k": 0}, {"image_id": "00"}, {"images": [{"image_id": "00"}]}, {"crop": [0, 0, 0, 1]}):
         check_problem(client.post(SEARCHES, json={"url": site.url(), **fields}), 422)
     check_problem(client.post(SEARCHES, json={"url": f"{site.url()}?{'x' * 4096}"}), 422)
-    monkeypatch.setattr("web.api.searches.MAX_QUEUED", 0)
-    check_problem(client.post(SEARCHES, json={"url": site.url()}), 429)
+    full = make_client(allow_url_queries=True, max_queued_searches=1)
+    assert full.post(SEARCHES, data={"image": (io.BytesIO(PICTURE), "a.jpg")}).status_code == 202
+    check_problem(full.post(SEARCHES, json={"url": site.url()}), 503)
     assert site.requests == []
 
 

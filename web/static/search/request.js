@@ -1,6 +1,6 @@
 // Sends a search, and waits for its result.
 
-import { ApiError, get, postForm, postJson } from "../api.js";
+import { ApiError, get, postForm, postJson, sendDelete } from "../api.js";
 import { sleep } from "../dom.js";
 import { t } from "../texts.js";
 import { fileOf, isWanted } from "./query.js";
@@ -51,8 +51,21 @@ async function formOf(pictures, images, options) {
   return form;
 }
 
-// Waits until the search has ended. Gives up after two minutes, or when the server stays away.
-export const waitFor = (id, signal) => inTime(poll(id, signal));
+// Waits until the search has ended. Gives up after two minutes, or when the server stays away. Who does not wait any
+// more says so: then the search is not computed for nobody.
+export async function waitFor(id, signal) {
+  const leave = () => withdraw(id);
+  signal?.addEventListener("abort", leave);
+  window.addEventListener("pagehide", leave);
+  try {
+    return await inTime(poll(id, signal));
+  } finally {
+    signal?.removeEventListener("abort", leave);
+    window.removeEventListener("pagehide", leave);
+  }
+}
+
+export const withdraw = (id) => sendDelete(`/searches/${encodeURIComponent(id)}`);
 
 async function poll(id, signal) {
   const deadline = Date.now() + LONGEST_WAIT_MS;
