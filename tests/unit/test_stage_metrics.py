@@ -25,7 +25,7 @@ def test_an_emptied_redis_starts_from_zero(client: redis.Redis) -> None:
     count(client, {"embed": 3.0})
     client.flushall()
     metrics = stage_metrics.read(client)
-    assert metrics.ended == {"done": 0, "failed": 0}
+    assert metrics.ended == dict.fromkeys(stage_metrics.STATES, 0)
     assert list(metrics.stages) == [*STAGES, "total"]
     for histogram in metrics.stages.values():
         assert (histogram.count, histogram.seconds) == (0, 0)
@@ -54,4 +54,4 @@ def test_only_the_stages_that_there_were_are_counted(client: redis.Redis) -> Non
         "rank": 1,
     }
     assert metrics.stages["queue"].seconds == pytest.approx(0.003)
-    assert metrics.ended == {"done": 1, "failed": 1}
+    assert metrics.ended == {**dict.fromkeys(stage_metrics.STATES, 0), "done": 1, "failed": 1}
