@@ -195,7 +195,9 @@ def test_one_who_waits_keeps_what_another_one_left(client: redis.Redis, monkeypa
     board = board_for(client)
     record = submit(board)
     stays = threading.Event()
-    waiting = threading.Thread(target=board.result, args=(record.result.id, 30, lambda: not stays.is_set()))
+    waiting = threading.Thread(
+        target=board.result, args=(record.result.id, 30), kwargs={"is_there": lambda: not stays.is_set()}
+    )
     waiting.start()
     board.withdraw(record.result.id)
     wanted = key("search", record.result.id, "wanted")

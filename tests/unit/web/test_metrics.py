@@ -98,7 +98,8 @@ def test_where_the_time_of_searches_goes(client: FlaskClient, settings: Settings
         stage_metrics.count_failure(connection, "damaged-image")
         RecallBoard(connection).add(19, 20)
     scrape = Scrape.of(client)
-    assert scrape.values("imagesearch_queries_total", "state") == {"done": 1, "failed": 1}
+    ended = {"done": 1, "failed": 1, "abandoned": 0, "refused": 0}
+    assert scrape.values("imagesearch_queries_total", "state") == ended
     assert scrape.values("imagesearch_search_failures_total", "reason") == {"damaged-image": 1}
     stage = "imagesearch_query_stage_seconds"
     assert scrape.value(f"{stage}_bucket", stage="embed", le="0.025") == 0
