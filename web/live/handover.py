@@ -6,6 +6,7 @@ Who takes it over frees the thread while the connection stays open.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 from typing import Any
@@ -48,10 +49,12 @@ def is_connected(environ: dict[str, Any]) -> bool:
     if given is None:
         return True
     try:
-        return given.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:  # it says nothing, as one who waits does
-        return True
-    except OSError:
+        # Asked first: on a socket with a time limit reading waits, whatever its flags say.
+        waiting = select.poll()
+        waiting.register(given, select.POLLIN)
+        # One who waits says nothing; the end of the connection can be read like a message.
+        return not waiting.poll(0) or given.recv(1, socket.MSG_PEEK) != b""
+    except (OSError, ValueError):
         return False
 
 
