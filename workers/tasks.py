@@ -15,6 +15,7 @@ from kombu.exceptions import OperationalError
 
 from common.celery_app import COMPACT, FIND_DUPLICATES, INDEX_BATCH, SCAN, SEARCH, TRAIN_CANDIDATES
 from common.errors import DecoderUnavailable
+from common.redis_client import is_refusal
 from workers.runtime import runtime
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ REDIS_AWAY = (redis.ConnectionError, redis.TimeoutError, OperationalError)
 RELIABLE: dict[str, Any] = {
     "acks_late": True,
     "reject_on_worker_lost": True,
-    "autoretry_for": (redis.ConnectionError, redis.TimeoutError, sqlite3.OperationalError, OSError, DecoderUnavailable),
+    # Of Redis every error: one that is out of memory refuses what it takes again a moment later.
+    "autoretry_for": (redis.RedisError, sqlite3.OperationalError, OSError, DecoderUnavailable),
     "retry_backoff": True,
     "max_retries": 8,
 }
@@ -35,7 +37,7 @@ class JobTask(Task):  # type: ignore[misc]
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called when the retries are used up: the job must not look as if it were still running."""
-        if isinstance(exc, REDIS_AWAY):
+        if isinstance(exc, REDIS_AWAY) or is_refusal(exc):
             return  # its lease runs out, and the work is sent again
         from workers.batches import fail_job
 

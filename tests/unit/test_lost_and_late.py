@@ -105,10 +105,11 @@ def test_after_an_outage_the_others_renew_their_leases_first(worker: Worker, mon
     assert len(looks) == 2
 
 
-def test_a_job_does_not_fail_because_redis_was_away(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_does_not_fail_because_redis_was_away_or_full(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id, _ = worker.plan()
     monkeypatch.setattr(tasks, "runtime", lambda: worker)
-    for away in (redis.ConnectionError("refused"), OperationalError("refused")):
+    full = redis.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+    for away in (redis.ConnectionError("refused"), OperationalError("refused"), full):
         tasks.index_batch.on_failure(away, "task", [job_id, "001-000001"], {}, None)
         assert worker.jobs.get(job_id).state == "running"
     tasks.index_batch.on_failure(ValueError("a mistake"), "task", [job_id, "001-000001"], {}, None)

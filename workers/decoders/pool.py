@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,8 @@ class DecoderPool:
         # The one that was used last is used next: the others stay out of the caches, and the memory that they need
         # for large pictures is not needed many times.
         self._idle: list[DecoderProcess] = []
+        # A pool that nobody closes leaves no process and no pipe behind either.
+        weakref.finalize(self, _end_all, self._idle)
 
     def __enter__(self) -> DecoderPool:
         return self
@@ -111,10 +115,7 @@ class DecoderPool:
 
     def close(self) -> None:
         """Ends the processes that are idle."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for process in idle:
-            process.close()
+        _end_all(self._idle)
 
     def _run(self, request: Request, process: DecoderProcess) -> DecodedImage:
         try:
@@ -139,6 +140,13 @@ class DecoderPool:
             return
         with self._lock:
             self._idle.append(process)
+
+
+def _end_all(idle: list[DecoderProcess]) -> None:
+    # One at a time and without a lock: others may take from the list and give back to it meanwhile.
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 class PooledDecoder:
