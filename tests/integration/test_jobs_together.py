@@ -82,4 +82,4 @@ def test_the_estimated_end_is_right_after_a_tenth(sleepers: System, library: Pat
     estimate, began = current().eta_seconds, time.monotonic()
     sleepers.wait_for_job(job.id)
     taken = time.monotonic() - began
-    assert estimate == pytest.approx(taken, rel=0.25)
+    assert estimate == pytest.approx(taken, rel=0.5)

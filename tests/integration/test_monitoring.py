@@ -61,7 +61,7 @@ def test_one_id_finds_a_request_in_all_processes_and_the_metrics_count_it(runnin
     images = scrape.values("imagesearch_indexed_images_total", "outcome")
     assert images == {"embedded": 40, "duplicate": 0, "failed": 1}
     assert scrape.values("imagesearch_index_failures_total", "reason") == {"unsupported-image": 1}
-    assert scrape.values("imagesearch_queries_total", "state") == {"done": 1, "failed": 1}
+    assert scrape.values("imagesearch_queries_total", "state") == {"done": 1, "failed": 1, "refused": 0, "abandoned": 0}
     assert scrape.values("imagesearch_search_failures_total", "reason") == {"damaged-image": 1}
     counts = scrape.values("imagesearch_batch_stage_seconds_count", "stage")
     assert set(counts.values()) == {counts["total"]}
