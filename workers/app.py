@@ -20,9 +20,10 @@ from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
 from workers import inbox
+from workers.awaiting_weights import await_weights
 from workers.drain import StopLine, end_in_time, seconds_to_end
 from workers.priority import yield_to_searches
-from workers.runtime import await_weights, runtime, start_runtime
+from workers.runtime import runtime, start_runtime
 from workers.threads import limit_libraries
 
 logger = logging.getLogger(__name__)

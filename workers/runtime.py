@@ -19,14 +19,14 @@ import redis
 
 from common import log_context, stage_metrics
 from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
-from common.errors import ModelNotReady, WeightsUnavailable
+from common.errors import ModelNotReady
 from common.library import Library
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
 from common.progress import JobBoard
 from common.redis_client import connect
 from common.searches import SearchBoard
 from common.settings import Settings
-from common.weights import WeightsStatus, resolve_weights
+from common.weights import resolve_weights
 from workers.activity import Activity
 from workers.drain import Unfinished
 from workers.threads import share_of_cores
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_RETRY_SECONDS = 30.0
 # How often a maintenance worker looks for segments that have been replaced long enough ago.
 CLEANING_SECONDS = 600.0
 
@@ -310,41 +309,6 @@ class Runtime:
 
         self.jobs.work.add(job_id, [batch])
         hand_out(self, job_id)
-
-
-def await_weights(settings: Settings, queues: list[str], *, wait: bool) -> WeightsStatus:
-    """Makes sure of the weights before any process loads the model, and reports how that goes.
-
-    Args:
-        settings: The settings.
-        queues: The queues, for the report.
-        wait: Whether to try again until what is missing is there, instead of raising: under a supervisor that
-            restarts what ends, ending would only make a loop.
-
-    Raises:
-        WeightsUnavailable: They cannot be had, and `wait` is off.
-    """
-    facts = {"state": "loading", "detail": "looking for the model's weights"}
-
-    def downloading(received: int, total: int) -> None:
-        of_all = f" of {total / 1e6:.0f}" if total else ""
-        facts.update(state="loading", detail=f"downloading the model's weights: {received / 1e6:.0f}{of_all} MB")
-
-    reporter = PresenceReporter(connect(settings), queues, lambda: dict(facts))
-    reporter.start()
-    try:
-        while True:
-            try:
-                return resolve_weights(settings, downloading)
-            except WeightsUnavailable as error:
-                if not wait:
-                    raise
-                if str(error) != facts["detail"]:
-                    logger.error("Waiting for the model's weights. %s", error)
-                facts.update(state="waiting", detail=str(error))
-                time.sleep(WEIGHTS_RETRY_SECONDS)
-    finally:
-        reporter.stop()
 
 
 _current: Runtime | None = None
