@@ -6,6 +6,7 @@ parse a text. `str(error)` is meant for the person at the screen and says what t
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -111,6 +112,20 @@ class DecoderKilled(ServiceUnavailable):
         super().__init__(
             f"The process that decoded the picture was killed from outside ({how}): most likely the host of this "
             "worker has too little memory for it."
+        )
+
+
+class StoreUnreadable(ServiceUnavailable):
+    """The feature store cannot be read at present."""
+
+    retry_after = 10
+
+    def __init__(self, path: Path, reason: Exception) -> None:
+        self.path = path
+        number = getattr(reason, "errno", None)  # what h5py says with it fills five lines
+        super().__init__(
+            f"{path} cannot be read ({os.strerror(number) if number else reason}). Is the data folder "
+            "mounted, and does its disk work? It is tried again by itself."
         )
 
 

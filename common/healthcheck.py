@@ -82,10 +82,10 @@ def worker_health(host: str, *, may_load: bool) -> tuple[bool, str]:
     if not mine:
         return False, "no worker process reports; a record in Redis is renewed every few seconds"
     # One process at work is enough: another one may just be starting.
-    best = min(mine, key=lambda worker: ("idle", "busy", "loading", "waiting").index(worker.state))
+    best = min(mine, key=lambda worker: ("idle", "busy", "loading", "stuck", "waiting").index(worker.state))
     line = f"{best.state}: {best.detail}" if best.detail else best.state
     if best.state != "loading":
-        return best.state != "waiting", line
+        return best.state in {"idle", "busy"}, line
     seconds = (best.last_seen - (best.started_at or best.last_seen)).total_seconds()
     return may_load and seconds < LOADING_SECONDS, f"{line} ({seconds:.0f} s so far)"
 

@@ -18,7 +18,7 @@ from common.library import Library
 from common.messages import FileError, IndexJob, QueueLengths, SearchQuery, SearchResult, WorkerInfo
 from common.progress import JobBoard
 from common.recall import RecallBoard, RecallTotals
-from common.redis_client import connect, public_url, reported
+from common.redis_client import check, connect, public_url, reported
 from common.searches import SearchBoard
 from common.settings import Settings
 from common.stage_metrics import QueryMetrics
@@ -279,6 +279,15 @@ class Client:
         """The state of such a job, and `limit` of its groups once it is done; see `DuplicateBoard.page`."""
         with reported(self.settings):
             return self._duplicates.page(job_id, cursor, limit)
+
+    def check_redis(self) -> None:
+        """Makes sure that Redis is there and takes what it is given.
+
+        Raises:
+            RedisRefuses: It takes nothing.
+        """
+        with reported(self.settings):
+            check(self.redis)
 
     def workers(self) -> list[WorkerInfo]:
         """The workers that are alive."""

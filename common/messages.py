@@ -257,6 +257,13 @@ class ImagePage(Message):
     next_cursor: str | None = Field(None, description="pass it as `cursor` to get the next page")
 
 
+class SystemProblem(Message):
+    """Something that is wrong at present."""
+
+    kind: str = Field(description="stays the same for the same kind of problem, such as `disk-full`")
+    detail: str = Field(description="what is wrong, and what to do about it")
+
+
 class WorkerInfo(Message):
     """A worker process that reported within the last seconds."""
 
@@ -264,7 +271,7 @@ class WorkerInfo(Message):
     host: str
     pid: int
     queues: list[str]
-    state: Literal["loading", "idle", "busy", "waiting"]
+    state: Literal["loading", "idle", "busy", "waiting", "stuck"]
     detail: str | None = Field(None, description="what it does or waits for, while it cannot work")
     model: str | None = None
     fingerprint: str | None = None
@@ -274,6 +281,7 @@ class WorkerInfo(Message):
     cpu_pools: list[str] = Field(
         default_factory=list, description="names of what its cores come from; workers that share one divide it"
     )
+    problems: list[SystemProblem] = Field(default_factory=list, description="what hinders its work at present")
     started_at: datetime | None = Field(None, description="since when this process reports")
     last_seen: datetime
 
@@ -300,4 +308,5 @@ class Status(Message):
     recall_at_10: float | None = Field(
         None, description="the part of the ten best that searches found, in samples; null where all are ranked exactly"
     )
+    problems: list[SystemProblem] = Field(default_factory=list, description="what is wrong at present")
     version: str

@@ -8,6 +8,7 @@ from common import __version__
 from common.celery_app import QUERY
 from common.jobs import Client
 from common.messages import Status, WorkerInfo
+from common.problems import system_problems
 
 if TYPE_CHECKING:
     from common.store import FeatureStore
@@ -37,6 +38,7 @@ def system_status(client: Client, store: FeatureStore | None) -> Status:
         queues=client.queues(),
         folders=client.library.names,
         recall_at_10=client.recall().recall,
+        problems=system_problems(client, store, workers),
         version=__version__,
     )
 

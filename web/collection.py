@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timezone
 
+from common.errors import StoreUnreadable, UnknownImage
 from common.messages import ImageInfo
 from common.models import ModelSpec, resolved_model
 from common.settings import Settings
@@ -24,19 +25,44 @@ class Collection:
         self._refreshing = threading.Lock()
 
     def store(self) -> FeatureStore | None:
-        """The store, up to date, or None before any worker has loaded the model."""
-        spec = resolved_model(self._settings)
-        if spec is None:
-            return None
-        store = self._current(spec)
+        """The store, up to date, or None before any worker has loaded the model.
+
+        Raises:
+            StoreUnreadable: The data folder cannot be read.
+        """
         try:
-            self._refresh(store)
-        except FileNotFoundError:
-            # Its folder was taken away under the running server.
-            self._store = None
+            spec = resolved_model(self._settings)
+            if spec is None:
+                return None
             store = self._current(spec)
-            self._refresh(store)
+            try:
+                self._refresh(store)
+            except StoreUnreadable:
+                # Its folder was taken away under the running server.
+                self._store = None
+                store = self._current(spec)
+                self._refresh(store)
+        except OSError as error:
+            raise StoreUnreadable(self._settings.data_dir, error) from error
         return store
+
+    def find(self, image_id: str) -> tuple[FeatureStore, CatalogEntry]:
+        """The image of an id, and the store that it is in.
+
+        Raises:
+            UnknownImage: There is none.
+            StoreUnreadable: The data folder cannot be read.
+        """
+        store = self.store()
+        if store is None:
+            raise UnknownImage(image_id)
+        try:
+            return store, store.entry(image_id)
+        except UnknownImage:
+            # Another thread may be about to take it in, right after it was indexed.
+            with self._refreshing:
+                store.keep_up()
+            return store, store.entry(image_id)
 
     def _current(self, spec: ModelSpec) -> FeatureStore:
         with self._opening:
@@ -48,7 +74,7 @@ class Collection:
         # One thread brings the catalog up to date; the others read on meanwhile.
         if self._refreshing.acquire(blocking=False):
             try:
-                store.refresh()
+                store.keep_up()
             finally:
                 self._refreshing.release()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from apiflask import APIBlueprint
 from flask import Response
 from pydantic import Field
 
-from common.errors import ImageSearchError, ModelNotReady, ServiceUnavailable
-from common.messages import Message
-from common.redis_client import reported
+from common.celery_app import QUERY
+from common.errors import ImageSearchError, ModelNotReady, RedisUnavailable, ServiceUnavailable, StoreUnreadable
+from common.messages import Message, SystemProblem
+from common.problems import local_problems, system_problems
 from web.documented import responses
 from web.metrics import CONTENT_TYPE, exposition
 from web.services import Services, ready_workers, services
@@ -28,8 +29,12 @@ class Readiness(Message):
     """Whether searches can be answered, and if not, what is missing."""
 
     ready: bool
-    checks: dict[str, bool] = Field(description="redis, store and query_worker: whether each is there")
+    checks: dict[str, bool] = Field(description="redis, store and query_worker: whether each is there and works")
     problems: dict[str, str] = Field(default_factory=dict, description="what to do about those that are not")
+    warnings: dict[str, str] = Field(
+        default_factory=dict,
+        description="what else is wrong, although searches are answered: the kind of problem, and what to do about it",
+    )
 
 
 @blueprint.get("/healthz")
@@ -57,14 +62,15 @@ def healthz() -> Health:
 def readyz() -> tuple[Readiness, int]:
     """Readiness
 
-    Whether searches can be answered: Redis, the store and a query worker are there.
+    Whether searches can be answered: Redis, the store and a query worker are there. What hinders only indexing, or makes
+    results incomplete, is a warning: to take the server out of service would help nobody.
     """
     current = services()
-    problems = dict(
-        _problems({"redis": _check_redis, "store": _check_store, "query_worker": _check_query_worker}, current)
-    )
-    checks = {name: name not in problems for name in ("redis", "store", "query_worker")}
-    return Readiness(ready=not problems, checks=checks, problems=problems), 503 if problems else 200
+    problems = dict(_problems(current))
+    checks = {name: name not in problems for name in _CHECKS}
+    warnings = {problem.kind: problem.detail for problem in _warnings(current)}
+    readiness = Readiness(ready=not problems, checks=checks, problems=problems, warnings=warnings)
+    return readiness, 503 if problems else 200
 
 
 @blueprint.get("/metrics")
@@ -77,19 +83,29 @@ def metrics() -> Response:
     return Response(exposition(), content_type=CONTENT_TYPE)
 
 
-def _problems(checks: dict[str, Callable[[Services], None]], current: Services) -> Iterable[tuple[str, str]]:
-    for name, check in checks.items():
+def _problems(current: Services) -> Iterator[tuple[str, str]]:
+    for name, check in _CHECKS.items():
         try:
             check(current)
         except ImageSearchError as error:
             yield name, str(error)
-        except OSError as error:
-            yield name, f"The data folder cannot be used: {error}"
+
+
+def _warnings(current: Services) -> list[SystemProblem]:
+    try:
+        store = current.collection.store()
+    except StoreUnreadable:
+        store = None
+    try:
+        found = system_problems(current.client, store, current.client.workers())
+    except RedisUnavailable:
+        found = list(local_problems(current.client, store))
+    # That Redis refuses is no warning: it is why nothing can be searched for.
+    return [problem for problem in found if not problem.kind.startswith("redis-")]
 
 
 def _check_redis(current: Services) -> None:
-    with reported(current.settings):
-        current.client.redis.ping()
+    current.client.check_redis()
 
 
 def _check_store(current: Services) -> None:
@@ -98,5 +114,17 @@ def _check_store(current: Services) -> None:
 
 
 def _check_query_worker(current: Services) -> None:
-    if not ready_workers(current.client.workers()):
-        raise ServiceUnavailable("No query worker is ready: start one with `imagesearch worker --queues query`.")
+    workers = current.client.workers()
+    if ready_workers(workers):
+        return
+    stuck = [worker.detail for worker in workers if QUERY in worker.queues and worker.state == "stuck"]
+    if stuck:
+        raise ServiceUnavailable(f"The query worker hangs. {stuck[0]}")
+    raise ServiceUnavailable("No query worker is ready: start one with `imagesearch worker --queues query`.")
+
+
+_CHECKS: dict[str, Callable[[Services], None]] = {
+    "redis": _check_redis,
+    "store": _check_store,
+    "query_worker": _check_query_worker,
+}

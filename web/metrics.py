@@ -124,6 +124,8 @@ class SystemCollector(Collector):
         yield from _of_model(status)
         yield from _of_queues(status, client.oldest_waiting())
         yield from _of_workers(status.workers)
+        kinds = {problem.kind: 1.0 for problem in status.problems}
+        yield _gauges("imagesearch_problem", "1 for each kind of thing that is wrong at present.", "kind", kinds)
         yield from _of_searches(client.query_metrics())
         recall = client.recall()
         hits, possible = (

@@ -10,7 +10,7 @@ from apiflask import APIFlask
 from markupsafe import Markup, escape
 
 from common.errors import ServiceUnavailable
-from common.messages import IndexJob, Status, WorkerInfo
+from common.messages import IndexJob, Status, SystemProblem, WorkerInfo
 from web.services import ready_workers, services
 from web.texts import text
 
@@ -33,6 +33,11 @@ class Overview:
     def untrained(self) -> bool:
         """Whether the model's weights are untrained."""
         return self.status is not None and self.status.trained is False
+
+    @property
+    def problems(self) -> list[SystemProblem]:
+        """What is wrong at present."""
+        return self.status.problems if self.status is not None else []
 
     @property
     def worker_problem(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,17 @@ from typing import cast
 
 from flask import current_app
 
+from common.errors import ServiceUnavailable, kind_of
 from common.jobs import Client
-from common.messages import Status, WorkerInfo
+from common.messages import Status, SystemProblem, WorkerInfo
 from common.picture_headers import HeaderCheck
+from common.problems import ProblemLog
 from common.settings import Settings
 from common.status import system_status
 from web.collection import Collection
 from web.fetching import Fetcher
+
+logger = logging.getLogger(__name__)
 
 EXTENSION = "imagesearch"
 
@@ -34,6 +39,7 @@ class Services:
     collection: Collection
     headers: HeaderCheck
     fetcher: Fetcher
+    _log: ProblemLog = field(default_factory=lambda: ProblemLog(logger))
     _waiting: threading.BoundedSemaphore = field(
         default_factory=lambda: threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
     )
@@ -64,8 +70,15 @@ class Services:
 
         Raises:
             RedisUnavailable: Redis is away.
+            StoreUnreadable: The data folder cannot be read.
         """
-        return system_status(self.client, self.collection.store())
+        try:
+            status = system_status(self.client, self.collection.store())
+        except ServiceUnavailable as error:
+            self._log.update([SystemProblem(kind=kind_of(error), detail=str(error))])
+            raise
+        self._log.update(status.problems)
+        return status
 
 
 def services() -> Services:

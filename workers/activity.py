@@ -12,7 +12,16 @@ class Activity:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
-        self._since = time.monotonic()
+        self._since = self._moved = time.monotonic()
+
+    @property
+    def stalled_seconds(self) -> float:
+        """For how long nothing has got on, although something runs."""
+        return time.monotonic() - self._moved if self._running else 0.0
+
+    def beat(self) -> None:
+        """Says that something that runs has got on."""
+        self._moved = time.monotonic()
 
     @property
     def running(self) -> int:
@@ -22,6 +31,9 @@ class Activity:
     def change(self, by: int) -> None:
         """Counts a task that begins (1) or ends (-1)."""
         with self._changed:
+            # One that begins beside others says nothing about them.
+            if by < 0 or not self._running:
+                self.beat()
             self._running += by
             self._since = time.monotonic()
             self._changed.notify_all()

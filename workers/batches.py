@@ -60,6 +60,7 @@ def run_batch(worker: Runtime, job_id: str, batch: str) -> None:
 def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
     """Returns whether this batch ended the job."""
     board, plan = worker.jobs, int(batch.split("-")[0])
+    worker.storage.require()  # or what the network has done would be lost
     if board.current_plan(job_id) != plan or board.batch_is_finished(job_id, batch):
         return False
     folder = PlanFolder(worker.settings.data_dir, job_id)
@@ -80,7 +81,12 @@ def _run_batch(worker: Runtime, job_id: str, batch: str, attempt: int) -> bool:
         sequence = board.sequence(job_id, 0)
         # The first batch's start is where the rate is measured from.
         board.report_partial(job_id, batch, 0)
-        outcome = worker.indexer.run(name, paths, sequence, lambda files: board.report_partial(job_id, batch, files))
+
+        def report(files: int) -> None:
+            worker.activity.beat()
+            board.report_partial(job_id, batch, files)
+
+        outcome = worker.indexer.run(name, paths, sequence, report)
     _count(worker, outcome)
     ended = board.finish_batch(
         job_id, plan, batch, done=outcome.done, failed=outcome.failed, duplicates=outcome.duplicates
@@ -146,7 +152,7 @@ def _scan_leased(worker: Runtime, job_id: str) -> None:
                 _plan(worker, job_id)
     except PASSING as error:
         logger.warning("the scan of job %s was interrupted: %s", job_id, error)
-        if attempt >= MAX_SCANS:
+        if attempt >= MAX_SCANS and worker.storage.problem(at_once=True) is None:
             fail_job(worker, job_id, f"The scan failed {attempt} times: {error}")
         else:
             with suppress(OperationalError):  # else it is missed after a while

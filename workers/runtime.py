@@ -21,11 +21,14 @@ from common import log_context, stage_metrics
 from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
 from common.errors import ModelNotReady
 from common.library import Library
+from common.messages import SystemProblem
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
+from common.problems import ProblemLog
 from common.progress import JobBoard
 from common.redis_client import connect
 from common.searches import SearchBoard
 from common.settings import Settings
+from common.storage import StorageWatch
 from common.weights import resolve_weights
 from workers.activity import Activity
 from workers.drain import Unfinished
@@ -47,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 # How often a maintenance worker looks for segments that have been replaced long enough ago.
 CLEANING_SECONDS = 600.0
+# A bulk worker says every second how far it is; only one pass of the network on a slow host takes longer.
+STUCK_BATCH_SECONDS = 300.0
 
 
 class Runtime:
@@ -67,6 +72,8 @@ class Runtime:
         self.jobs = JobBoard(self.redis)
         self.searches = SearchBoard.of(settings, self.redis)
         self.activity = Activity()
+        self.storage = StorageWatch(settings.data_dir)
+        self._problem_log = ProblemLog(logger)
         self.unfinished = Unfinished()
         self.background: set[threading.Thread] = set()
         self._lock = threading.Lock()
@@ -174,6 +181,7 @@ class Runtime:
         facts = dict(self._state)
         if (self.activity.running or self._leases) and facts["state"] == "idle":
             facts["state"] = "busy"
+        facts["problems"] = self._problems(facts)
         facts["threads"] = self.__dict__.get("threads")
         extractor = self.__dict__.get("extractor")
         if extractor is not None:
@@ -182,6 +190,26 @@ class Runtime:
             facts["precision"] = extractor.precision
             facts["images_per_second"] = round(extractor.images_per_second, 1)
         return facts
+
+    def _problems(self, facts: dict[str, Any]) -> list[SystemProblem]:
+        found = []
+        stalled, limit = self.activity.stalled_seconds, self._stuck_after()
+        if limit is not None and stalled > limit:
+            facts["state"] = "stuck"
+            # Without the exact time: a text that stays the same is no news every two seconds.
+            facts["detail"] = f"It has not got on for over {limit:.0f} s. Restart it, if that lasts."
+            detail = f"The worker {self.presence.name} has not got on for over {limit:.0f} s: restart it, if that lasts."
+            found.append(SystemProblem(kind="worker-stuck", detail=detail))
+        if QUERY not in self.queues and (problem := self.storage.problem()) is not None:
+            found.append(problem)
+        self._problem_log.update(found)
+        return found
+
+    def _stuck_after(self) -> float | None:
+        """After how many seconds without progress something hangs; None where one step may take hours."""
+        if QUERY in self.queues:
+            return float(self.settings.search_timeout_seconds)
+        return STUCK_BATCH_SECONDS if BULK in self.queues else None
 
     # --- parts -----------------------------------------------------------------------------------------------
 

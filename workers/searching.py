@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from common.error_status import status_of
-from common.errors import ImageSearchError, ModelError, UnreadableFile, UploadExpired, kind_of
+from common.errors import ImageSearchError, ModelError, StoreUnreadable, UnreadableFile, UploadExpired, kind_of
 from common.images import PictureDecoder, Pixels
 from common.library import Library, Location
 from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
@@ -197,9 +198,9 @@ class SearchEngine:
             feature = self._feature(search)
             outcome = self._ranked(search.record, feature)
         except ImageSearchError as error:
-            logger.info("the search failed: %s", error)
-            self.count_failure(kind_of(error))
-            return {"state": "failed", "error": str(error), "error_status": status_of(error)}, None
+            return self._failed(error), None
+        except (OSError, sqlite3.OperationalError) as error:
+            return self._failed(StoreUnreadable(self.store.path, error)), None
         except Exception:
             logger.exception("search %s failed", search.record.result.id)
             self.count_failure("internal")
@@ -207,6 +208,11 @@ class SearchEngine:
             return {"state": "failed", "error": message, "error_status": 500}, None
         is_first = search.record.query.after is None and outcome["next_cursor"] is not None
         return outcome, kept(feature, self.store.spec.fingerprint) if is_first else None
+
+    def _failed(self, error: ImageSearchError) -> dict[str, Any]:
+        logger.info("the search failed: %s", error)
+        self.count_failure(kind_of(error))
+        return {"state": "failed", "error": str(error), "error_status": status_of(error)}
 
     def _ranked(self, record: SearchRecord, feature: Feature) -> dict[str, Any]:
         query, after = record.query, record.query.after
@@ -239,7 +245,7 @@ class SearchEngine:
         if len(uploads) != sum(picture.image_id is None for picture in query.pictures):
             raise UploadExpired
         if len(uploads) < len(query.pictures):
-            self.store.refresh()
+            self.store.keep_up()
         decoders = self._decoders(query, uploads)
         embedded = iter(self._embedded([decode for decode in decoders if decode is not None]))
         features = [

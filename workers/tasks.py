@@ -39,6 +39,8 @@ class JobTask(Task):  # type: ignore[misc]
         """Called when the retries are used up: the job must not look as if it were still running."""
         if isinstance(exc, REDIS_AWAY) or is_refusal(exc):
             return  # its lease runs out, and the work is sent again
+        if runtime().storage.problem(at_once=True) is not None:
+            return  # the same: it goes on when there is room again
         from workers.batches import fail_job
 
         fail_job(runtime(), args[0], f"{self.name} failed: {exc}. What was indexed so far is kept.")

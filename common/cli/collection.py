@@ -168,6 +168,8 @@ def _print_status(state: Status) -> None:
     _say("folders", ", ".join(state.folders) or "none")
     if state.recall_at_10 is not None:
         _say("recall", f"{state.recall_at_10:.1%} of the ten best, in samples of live searches")
+    for problem in state.problems:
+        _say("problem", problem.detail, "red")
     queues = state.queues
     _say("waiting", f"{queues.query} searches, {queues.bulk} batches, {queues.maintenance} maintenance tasks")
     rows = [

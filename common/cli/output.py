@@ -49,6 +49,7 @@ STATE_STYLES = {
     "idle": "green",
     "cancelled": "dim",
     "failed": "red",
+    "stuck": "red",
     "interrupted": "red",
 }
 

@@ -56,5 +56,5 @@ def _opened(settings: Settings) -> FeatureStore:
     from common.store import open_store
 
     store = open_store(settings)
-    store.refresh()
+    store.keep_up()
     return store

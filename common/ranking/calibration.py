@@ -95,7 +95,7 @@ def measure(store: FeatureStore, sample: int = SAMPLE_IMAGES) -> Calibration | N
         StoreError: The store changed again and again, or is damaged.
     """
     for _ in range(3):
-        store.refresh()
+        store.keep_up()
         entries = store.catalog.sample(sample, SAMPLE_START)
         if len(entries) < LEAST_IMAGES:
             return None

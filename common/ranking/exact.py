@@ -55,7 +55,7 @@ class ExactRanker:
         raise StoreError("The feature store changes faster than it can be searched: search again.")
 
     def _live(self) -> _Live:
-        self._store.refresh()
+        self._store.keep_up()
         catalog = self._store.catalog
         known, live = self._known
         while (generation := catalog.generation) != known:

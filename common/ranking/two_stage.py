@@ -111,7 +111,7 @@ class TwoStageRanker:
         if index is None or not query.any() or len(self.store) < self._two_stages_from:
             return self._exact.search(query, k, folder=folder, min_score=min_score)
         for _ in range(_ATTEMPTS):
-            self.store.refresh()
+            self.store.keep_up()
             try:
                 matches = self._search(index, query, k, folder)
             except (FileNotFoundError, _Changed):

@@ -15,13 +15,21 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from common.errors import FingerprintMismatch, SegmentDamaged, StoreError, UnknownImage, UnsupportedFormatVersion
+from common.episodes import Episodes
+from common.errors import (
+    FingerprintMismatch,
+    SegmentDamaged,
+    StoreError,
+    StoreUnreadable,
+    UnknownImage,
+    UnsupportedFormatVersion,
+)
 from common.files import write_atomically
 from common.messages import Message
 from common.models import ModelSpec
 from common.store.catalog import LAYOUT, Catalog, CatalogEntry
 from common.store.folders import Folders
-from common.store.replaced import replacement
+from common.store.inventory import Inventory
 from common.store.segment import (
     FORMAT_VERSION,
     OLDEST_FORMAT_VERSION,
@@ -35,8 +43,8 @@ from common.store.segment import (
 
 logger = logging.getLogger(__name__)
 
-# Within this time of a change a directory's time stamp may hide a second change.
-_RACY_SECONDS = 2.0
+# After the catalog could not be brought up to date, it is not tried again for each search.
+_REST_SECONDS = 2.0
 
 
 class _Version(BaseModel):
@@ -67,6 +75,9 @@ class FeatureStore:
         spec: The model. The store is created for it if it does not exist.
         cache_dir: Folder on a local disk for what this host derives from the segments.
 
+    Attributes:
+        behind: Why the catalog lacks what was published last, as far as `keep_up` has noticed; None if it does not.
+
     Raises:
         FingerprintMismatch: The folder holds features of another model.
         UnsupportedFormatVersion: Another version of the software wrote it.
@@ -81,12 +92,12 @@ class FeatureStore:
         self.cache_path = cache_dir / path.name
         self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
         self.folders = Folders(self.catalog)
-        self.damaged: dict[str, str] = {}
-        self._unsupported: dict[str, UnsupportedFormatVersion] = {}
-        self._damaged_files: dict[str, tuple[int, int]] = {}
+        self.behind: str | None = None
+        self._inventory = Inventory(self.segments_path, spec, self.catalog)
         self._open: dict[str, Segment] = {}
         self._lock = threading.Lock()
-        self._seen_mtime_ns = -1
+        self._rest_until = 0.0
+        self._episodes = Episodes(logger)
 
     def _check_manifest(self) -> None:
         path = self.path / "store.json"
@@ -113,9 +124,7 @@ class FeatureStore:
             UnsupportedFormatVersion: Another version of the software writes into it.
         """
         self._check_manifest()
-        for name, error in self._unsupported.items():
-            if name in self.damaged:
-                raise error
+        self._inventory.check_version()
 
     # --- writing -------------------------------------------------------------------------------------------
 
@@ -161,87 +170,48 @@ class FeatureStore:
 
     # --- keeping up ----------------------------------------------------------------------------------------
 
+    @property
+    def damaged(self) -> dict[str, str]:
+        """The segments that are left out because they are damaged: name to what is wrong."""
+        return self._inventory.damaged
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """The segments that are left out because the system does not let us read them at present."""
+        return self._inventory.unreadable
+
     def refresh(self) -> bool:
         """Takes in segments that appeared and forgets those that went. Cheap when nothing changed.
 
         Returns:
             Whether the catalog changed.
         """
-        mtime_ns = self.segments_path.stat().st_mtime_ns
-        if mtime_ns == self._seen_mtime_ns:
-            return False
-        listed_at = time.time_ns()
-        changed = self._catch_up()
-        # A change within the clock's grain of the listing would not show as a new time: list once more then.
-        racy = listed_at - mtime_ns < _RACY_SECONDS * 1e9
-        self._seen_mtime_ns = -1 if racy else mtime_ns
+        changed, gone = self._inventory.refresh()
+        with self._lock:
+            for name in gone:
+                self._open.pop(name, None)
         return changed
 
-    def _catch_up(self) -> bool:
-        if self._list() == self._known():
-            return False
-        with self.catalog.writing() as db:
-            # Listed under the lock: an older listing would take out what a quicker process has taken in.
-            files, known = self._list(), self._known()
-            if known.keys() - files.keys():
-                # A listing is not atomic: one taken during a compaction may miss the merged segment and its sources.
-                files = self._list()
-            gone = [row for row in self.catalog.segments() if files.get(row.name) != known[row.name]]
-            new = sorted(name for name, status in files.items() if known.get(name) != status)
-            # A file that was replaced under its name is forgotten first, a vanished one last: rows that moved to a
-            # merged segment are not taken for lost then.
-            lost = [self.catalog.drop_segment(db, row.id) for row in gone if row.name in files]
-            self._take(db, new, files)
-            lost += [self.catalog.drop_segment(db, row.id) for row in gone if row.name not in files]
-            if any(lost):
-                self.catalog.clear(db)
-                self._take(db, sorted(files), files)
-            if new or gone:
-                self.catalog.bump(db)
-        with self._lock:
-            for row in gone:
-                self._open.pop(row.name, None)
-        return bool(new or gone)
+    def keep_up(self) -> None:
+        """`refresh` for those who only read: what cannot be taken in now is left for later, and they go on with the rest.
 
-    def _take(self, db: sqlite3.Connection, names: list[str], files: dict[str, tuple[int, int]]) -> None:
-        for name in names:
-            try:
-                segment = Segment(self.segments_path / f"{name}{SUFFIX}")
-                if segment.fingerprint != self.spec.fingerprint:
-                    raise FingerprintMismatch(self.path, self.spec.fingerprint, segment.fingerprint)
-                self.catalog.add_segment(db, segment, *files[name])
-                self.damaged.pop(name, None)
-            except FileNotFoundError:
-                continue  # compacted away since it was listed
-            except StoreError as error:
-                # One rotten file must not take the others with it; `verify` and the log name it.
-                logger.error("%s", error)
-                self.damaged[name] = str(error)
-                if isinstance(error, UnsupportedFormatVersion):
-                    self._unsupported[name] = error
-                self._damaged_files[name] = files[name]
-
-    def _list(self) -> dict[str, tuple[int, int]]:
-        """The segments that count, without the files known to be damaged: name to size and time of the file."""
-        found, replacements = {}, []
-        for path in self.segments_path.iterdir():
-            if note := replacement(path.name):
-                replacements.append(note)
-            elif path.suffix == SUFFIX and not path.name.startswith("."):
-                try:
-                    status = path.stat()
-                except FileNotFoundError:
-                    continue
-                found[path.stem] = (status.st_size, status.st_mtime_ns)
-        # In one step, from what was found: a merged segment may have been replaced itself.
-        for name in {name for name, merged in replacements if merged in found}:
-            found.pop(name, None)
-        for name in self.damaged.keys() - found.keys():
-            self.damaged.pop(name, None)
-        return {name: status for name, status in found.items() if self._damaged_files.get(name) != status}
-
-    def _known(self) -> dict[str, tuple[int, int]]:
-        return {row.name: (row.size, row.mtime_ns) for row in self.catalog.segments()}
+        Raises:
+            StoreUnreadable: There is no store to read any more, for instance because its disk is not mounted.
+        """
+        if time.monotonic() < self._rest_until:
+            return
+        try:
+            self.refresh()
+            problem = None
+        except FileNotFoundError as error:
+            raise StoreUnreadable(self.segments_path, error) from error
+        except sqlite3.OperationalError as error:
+            problem = f"The catalog in {self.cache_path} cannot be brought up to date ({error}): make room on its disk."
+        except OSError as error:
+            problem = f"{self.segments_path} cannot be read ({error}): look at its disk and at how it is mounted."
+        self._rest_until = 0.0 if problem is None else time.monotonic() + _REST_SECONDS
+        self._episodes.note("catalog", problem)
+        self.behind = problem
 
     # --- reading -------------------------------------------------------------------------------------------
 
@@ -253,12 +223,12 @@ class FeatureStore:
         """An open segment; kept open for the next call.
 
         Raises:
-            FileNotFoundError: It was compacted away: `refresh` and ask the catalog again.
-            SegmentDamaged: It cannot be read.
+            FileNotFoundError: It was compacted away, or is damaged and left out: `refresh` and ask the catalog again.
+            StoreUnreadable: The system does not let us read it at present.
         """
         with self._lock:
             if name not in self._open:
-                self._open[name] = Segment(self.segments_path / f"{name}{SUFFIX}")
+                self._open[name] = self._inventory.open(name)
             return self._open[name]
 
     def entry(self, image_id: str) -> CatalogEntry:
@@ -297,7 +267,7 @@ class FeatureStore:
                 feature = np.array(segment.features[found.row])
                 return StoredContent(feature, segment.thumbnail(found.row), found.width, found.height)
             except FileNotFoundError:
-                self._seen_mtime_ns = -1  # compacted away since
+                self._inventory.look_again()  # compacted away since
                 self.refresh()
         return None
 
@@ -307,7 +277,7 @@ class FeatureStore:
             return entry, self.segment(names[entry.segment_id])
         except (KeyError, FileNotFoundError):
             # Compacted between the look-up and now: its row is elsewhere.
-            self._seen_mtime_ns = -1
+            self._inventory.look_again()
             self.refresh()
             entry = self.entry(entry.image_id)
             names = {row.id: row.name for row in self.catalog.segments()}

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common import __version__
-from common.errors import SegmentDamaged, UnsupportedFormatVersion
+from common.errors import SegmentDamaged, StoreUnreadable, UnsupportedFormatVersion
 from common.files import atomic_path
 from common.models import ModelSpec
 
@@ -182,7 +182,8 @@ class Segment:
 
         Raises:
             FileNotFoundError: It is gone, for instance because it was compacted away.
-            SegmentDamaged: It cannot be read, or is no segment.
+            SegmentDamaged: Its content makes no sense, or is no segment.
+            StoreUnreadable: The system does not let us read it at present.
             UnsupportedFormatVersion: Another version of the software wrote it.
         """
         self.path = path
@@ -280,7 +281,9 @@ class Segment:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[h5py.File]:
-    """Opens a segment; whatever HDF5 or the block stumbles over in a damaged file becomes `SegmentDamaged`."""
+    """Opens a segment; whatever HDF5 or the block stumbles over in a damaged file becomes `SegmentDamaged`, and what the
+    system refuses `StoreUnreadable`.
+    """
     try:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("format") != FORMAT:
@@ -294,6 +297,9 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     except _DAMAGE as error:
         if not path.exists():  # compacted away while it was being opened: HDF5 has other words for that
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            # The system's word, such as "too many open files" or "input/output error". A damaged file has no number.
+            raise StoreUnreadable(path, error) from error
         raise SegmentDamaged(path, error) from error
 
 

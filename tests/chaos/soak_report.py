@@ -72,6 +72,7 @@ class Report:
         """All figures."""
         times = [outcome.ended - outcome.began for outcome in self.outcomes if not outcome.error]
         failed = [outcome for outcome in self.outcomes if outcome.error]
+        p50, p99 = ((round(percentile(times, part) * 1000, 1) if times else None) for part in (50, 99))
         return {
             "minutes": self.minutes,
             "photos": self.photos,
@@ -83,8 +84,8 @@ class Report:
             "put_off_near_kills": sum(outcome.put_off > 0 and self.is_excused(outcome) for outcome in self.outcomes),
             "failed": sum(not self.is_excused(outcome) for outcome in failed),
             "failed_near_kills": sum(self.is_excused(outcome) for outcome in failed),
-            "p50_ms": round(percentile(times, 50) * 1000, 1),
-            "p99_ms": round(percentile(times, 99) * 1000, 1),
+            "p50_ms": p50,
+            "p99_ms": p99,
             "jobs": self.jobs,
             "kills": [kill.as_json(self.outcomes) for kill in self.kills],
             "memory": [

@@ -305,7 +305,6 @@ def test_an_image_removed_meanwhile_is_unknown(store: FeatureStore) -> None:
     store.refresh()
     (entry,) = store.catalog.below(None)
     segment_file(store, "s1").unlink()
-    fresh = make_store(store.path.parents[1], cache="other")
-    fresh.catalog = store.catalog
+    fresh = make_store(store.path.parents[1])  # it shares the catalog, and has not looked at the folder yet
     with pytest.raises(UnknownImage):
         fresh.feature(entry)

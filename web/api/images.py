@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from apiflask import APIBlueprint
 from flask import Response, request, send_file
 
-from common.errors import OutsideLibrary, UnknownImage
+from common.errors import OutsideLibrary
 from common.library import Location
 from common.messages import ImageInfo, ImagePage
 from common.store import CatalogEntry, FeatureStore
@@ -64,7 +64,7 @@ def list_images(query_data: PageQuery) -> ImagePage:
 @blueprint.doc(responses=responses(_NO_IMAGE))
 def get_image(image_id: str) -> ImageInfo:
     """Record of an image"""
-    return image_info(_find(image_id)[1])
+    return image_info(services().collection.find(image_id)[1])
 
 
 @blueprint.get("/images/<image_id>/thumbnail")
@@ -79,7 +79,7 @@ def get_image(image_id: str) -> ImageInfo:
 )
 def get_thumbnail(image_id: str) -> Response:
     """Thumbnail of an image"""
-    store, entry = _find(image_id)
+    store, entry = services().collection.find(image_id)
     # The id stands for the path; the content behind it can change.
     response = Response(mimetype="image/jpeg")
     response.set_etag(entry.record.content_hash.hex())
@@ -108,7 +108,7 @@ def get_thumbnail(image_id: str) -> Response:
 )
 def get_original(image_id: str) -> Response:
     """The image file itself"""
-    _, entry = _find(image_id)
+    _, entry = services().collection.find(image_id)
     path = _readable_file(entry)
     media_type = MEDIA_TYPES.get(path.suffix.lower()) or MEDIA_TYPES.get(PurePosixPath(entry.path).suffix.lower())
     response = send_file(
@@ -133,13 +133,6 @@ def _direct_entries(store: FeatureStore, folder: str | None, after: str, limit: 
         return []  # above the roots there are no images
     found = (store.catalog.by_path(path) for path in store.folders.direct(folder, after, limit))
     return [entry for entry in found if entry is not None]  # one may have gone since
-
-
-def _find(image_id: str) -> tuple[FeatureStore, CatalogEntry]:
-    store = services().collection.store()
-    if store is None:
-        raise UnknownImage(image_id)
-    return store, store.entry(image_id)
 
 
 def _readable_file(entry: CatalogEntry) -> Path:

@@ -12,7 +12,7 @@ from apiflask import APIBlueprint, HTTPError
 from flask import Response, request
 from pydantic import ValidationError
 
-from common.errors import InvalidCursor, UnknownImage, UnknownPicture, UnknownSearch
+from common.errors import InvalidCursor, UnknownPicture, UnknownSearch
 from common.ids import is_id
 from common.messages import MAX_QUERY_IMAGES, QueryImage, SearchQuery, SearchResult
 from web.api.inputs import SearchAccepted, SearchRequest, UploadRequest, WaitQuery
@@ -178,11 +178,8 @@ def _check_pictures(current: Services, options: SearchRequest, uploads: list[byt
     stored = [image.image_id for image in options.images]
     if options.image_id is not None:
         stored.append(options.image_id)
-    store = current.collection.store() if stored else None
     for image_id in stored:
-        if store is None:
-            raise UnknownImage(image_id)
-        store.entry(image_id)
+        current.collection.find(image_id)
 
 
 def _fetched(current: Services, url: str) -> bytes:

@@ -1,6 +1,6 @@
 // Shows what the person has to know of the system, on every page that has live news.
 
-import { codeSpans, findAll, setText } from "./dom.js";
+import { codeSpans, element, findAll, setText } from "./dom.js";
 import { onProblem, onStatus } from "./live.js";
 import { t } from "./texts.js";
 
@@ -22,7 +22,20 @@ function show(notice, shown, text) {
   if (target && text !== undefined) target.replaceChildren(...codeSpans(text));
 }
 
+// All that is wrong at present; the list is left alone while nothing changes, so that it is read out once.
+function showProblems(problems) {
+  const shown = problems.map((problem) => problem.detail);
+  for (const notice of findAll('[data-notice="problems"]')) {
+    const list = notice.querySelector("[data-text]");
+    notice.hidden = !shown.length;
+    if (JSON.stringify(shown) === list.dataset.shown) continue;
+    list.dataset.shown = JSON.stringify(shown);
+    list.replaceChildren(...shown.map((text) => element("li", {}, ...codeSpans(text))));
+  }
+}
+
 onStatus((status) => {
+  showProblems(status.problems ?? []);
   showNotice("untrained", status.trained === false);
   showNotice("empty", status.images === 0);
   showNotice("counted", true);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -208,6 +209,24 @@ def test_where_most_of_the_nearest_are_gone_it_looks_further(
     store.publish("gone", precision="none", tombstones=[Tombstone(f"p/near/{row:04}", 9) for row in range(1500)])
     assert answers(ranker, near, 10) == answers(ExactRanker(store), near, 10)
     assert len(ranker.search(near[0], 10)) == min(10, left)
+
+
+def test_a_segment_that_rots_costs_its_own_images_only(store: FeatureStore, basis: Basis, queries: Vector) -> None:
+    vectors = made_features(3000)
+    for number, name in enumerate(("a", "b", "c")):
+        rows = slice(1000 * number, 1000 * (number + 1))
+        put(store, name, [f"p/{name}/{row}.jpg" for row in range(1000)], vectors[rows])
+    ranker = TwoStageRanker(store, candidates=index_of(store, basis), two_stages_from=1)
+    path = segment_file(store, "b")
+    status = path.stat()
+    with path.open("rb+") as file:
+        file.write(b"rotten" * 20)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    store._open.clear()  # as in a process that has just been started
+    found = answers(ranker, queries, 10)
+    assert found == answers(ExactRanker(store), queries, 10)
+    assert list(store.damaged) == ["b"]
+    assert len(store) == 2000
 
 
 def test_a_compaction_changes_no_answer(store: FeatureStore, basis: Basis, queries: Vector) -> None:

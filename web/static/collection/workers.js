@@ -4,7 +4,7 @@ import { clone, find, findAll, number, setText } from "../dom.js";
 import { t } from "../texts.js";
 
 // A role is in the first of these that one of its workers is in.
-const STATES = ["busy", "idle", "loading", "waiting"];
+const STATES = ["busy", "idle", "loading", "stuck", "waiting"];
 
 // A worker that is silent for longer is not among them any more.
 const EXPIRY_MS = 7000;
