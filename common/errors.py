@@ -56,6 +56,18 @@ class RedisUnavailable(ServiceUnavailable):
         )
 
 
+class RedisSilent(RedisUnavailable):
+    """Redis does not answer."""
+
+    def __init__(self, url: str, seconds: float) -> None:
+        self.url = url
+        ServiceUnavailable.__init__(
+            self,
+            f"Redis at {url} takes connections but has not answered within {seconds:.0f} s: it hangs, or its host or "
+            "the network is overloaded. Jobs go on by themselves when it answers; a search has to be sent again.",
+        )
+
+
 class RedisRefuses(ServiceUnavailable):
     """Redis is there, but takes nothing.
 

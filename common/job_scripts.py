@@ -13,14 +13,16 @@ local function settle(job, now)
   return 0
 end
 """
-# KEYS: job, errors. ARGV: plan or "", length of the counters, counter, value, counter, value…, path, error…
+# KEYS: job, errors. ARGV: plan or "", a text of this call alone, length of the counters, counter, value, counter,
+# value…, path, error…
+# Sent again because its answer was lost, it adds nothing.
 ADD = """
-if ARGV[1] ~= '' then
-  local v = redis.call('HMGET', KEYS[1], 'plan', 'phase')
-  if v[1] ~= ARGV[1] or v[2] ~= 'scanning' then return 0 end
-end
-local first = 3 + tonumber(ARGV[2])
-for i = 3, first - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+local v = redis.call('HMGET', KEYS[1], 'plan', 'phase', 'added')
+if v[3] == ARGV[2] then return 1 end
+if ARGV[1] ~= '' and (v[1] ~= ARGV[1] or v[2] ~= 'scanning') then return 0 end
+redis.call('HSET', KEYS[1], 'added', ARGV[2])
+local first = 4 + tonumber(ARGV[3])
+for i = 4, first - 1, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
 for i = first, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 return 1
 """

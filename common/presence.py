@@ -22,7 +22,7 @@ from common.celery_app import QUEUES
 from common.cores import core_pools
 from common.log_context import header_of
 from common.messages import QueueLengths, WorkerInfo
-from common.redis_client import key
+from common.redis_client import is_refusal, key, refusals_ignored
 from common.stopwatch import milliseconds_since
 
 REPORT_SECONDS = 2.0
@@ -84,7 +84,7 @@ class PresenceReporter:
         client: Redis.
         queues: The queues this process serves.
         facts: Gives the changing fields of `WorkerInfo` (state, model, …) at each report.
-        tick: Called after each report, in the same thread.
+        tick: Called after each report, in the same thread, with the error that it ended with.
 
     Attributes:
         name: Its name among all workers.
@@ -97,7 +97,7 @@ class PresenceReporter:
         client: redis.Redis,
         queues: list[str],
         facts: Callable[[], dict[str, Any]],
-        tick: Callable[[], None] | None = None,
+        tick: Callable[[redis.RedisError | None], None] | None = None,
     ) -> None:
         self._redis = client
         self.queues = queues
@@ -123,7 +123,11 @@ class PresenceReporter:
             self._redis.delete(key("worker", self.name))
 
     def report(self) -> None:
-        """Writes one record."""
+        """Writes one record. Where Redis has no memory for it the one before stays, for as long as it is renewed.
+
+        Raises:
+            redis.RedisError: Redis is away, or takes nothing.
+        """
         info = WorkerInfo(
             name=self.name,
             host=socket.gethostname(),
@@ -134,12 +138,22 @@ class PresenceReporter:
             last_seen=datetime.now(timezone.utc),
             **self._facts(),
         )
-        self._redis.set(key("worker", self.name), info.model_dump_json(), ex=EXPIRY_SECONDS)
+        name = key("worker", self.name)
+        try:
+            self._redis.set(name, info.model_dump_json(), ex=EXPIRY_SECONDS)
+        except redis.RedisError as error:
+            if is_refusal(error):
+                with refusals_ignored():  # one that cannot write refuses this, too
+                    self._redis.expire(name, EXPIRY_SECONDS)
+            raise
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            with suppress(redis.RedisError):  # Redis is away; the next report tries again
+            problem: redis.RedisError | None = None
+            try:
                 self.report()
-                if self._tick is not None:
-                    self._tick()
+            except redis.RedisError as error:  # the next report tries again
+                problem = error
+            if self._tick is not None:
+                self._tick(problem)
             self._stop.wait(REPORT_SECONDS)

@@ -11,6 +11,7 @@ batches of an older plan no longer count.
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -191,7 +192,8 @@ class JobBoard:
         counters = [part for item in counts.items() for part in item]
         failed = [part for item in (errors or {}).items() for part in item]
         keys = [_job(job_id), _job(job_id, "errors")]
-        added = bool(self._add(keys=keys, args=["" if plan is None else plan, len(counters), *counters, *failed]))
+        args = ["" if plan is None else plan, secrets.token_hex(8), len(counters), *counters, *failed]
+        added = bool(self._add(keys=keys, args=args))
         if added and errors:
             index_metrics.count(self._redis, failed={"scan-problem": len(errors)})
         return added

@@ -12,14 +12,12 @@ from redis.client import Pipeline
 from common import stage_metrics
 from common.celery_app import QUERY
 from common.errors import RedisFull, TooManySearches
-from common.redis_client import key
+from common.redis_client import FULL, key
 from common.search_interest import WANTED_SECONDS
 
 # Searches of the broker's queue that nobody waits for any more go when a worker comes to them, which takes it no time;
 # but if none comes they pile up, so they have a bound, too: so many more than may wait.
 MOST_LEFT_BEHIND = 1000
-# Pictures of searches fill Redis up to this part of its `maxmemory`; the rest is for jobs, results and the queues.
-FULL = 0.9
 # Where the pace is not known yet.
 _RETRY_SECONDS = 5
 _LONGEST_RETRY_SECONDS = 60

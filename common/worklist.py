@@ -43,9 +43,12 @@ end
 return out
 """
 # KEYS: job, todo, open, attempts. ARGV: item, worker, now, until
+# Sent again because its answer was lost, it counts no second attempt.
 _CLAIM = """
 local held = redis.call('HGET', KEYS[3], ARGV[1])
 if not held then return 0 end
+local mine = ARGV[2] .. '|' .. ARGV[4]
+if held == mine then return tonumber(redis.call('HGET', KEYS[4], ARGV[1])) end
 local v = redis.call('HMGET', KEYS[1], 'phase', 'control')
 if v[1] ~= 'scanning' and v[1] ~= 'running' then
   redis.call('HDEL', KEYS[3], ARGV[1])
@@ -58,7 +61,7 @@ if v[2] == 'paused' and ARGV[1] ~= 'scan' then
   redis.call('LPUSH', KEYS[2], ARGV[1])
   return 0
 end
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[2] .. '|' .. ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[1], mine)
 return redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
 """
 # KEYS: open, attempts. ARGV: item, worker, value, what is added to the attempts

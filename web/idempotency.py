@@ -18,6 +18,7 @@ from apiflask import HTTPError
 from flask import Response, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from common.errors import ServiceUnavailable
 from common.messages import Message
 from common.redis_client import key as redis_key
 from common.redis_client import reported
@@ -124,6 +125,8 @@ class Submission:
         if data is None:
             return None
         known = _Entry.model_validate_json(data)
+        if known == self._entry:
+            return None  # taken by this very call, whose answer was lost on the way
         if known.fingerprint != self._entry.fingerprint:
             raise _refused("This key was used for another request. Use a new key for each new request.")
         if known.answer is None:
@@ -162,10 +165,11 @@ def idempotent(view: Callable[..., Accepted[M]]) -> Callable[..., Accepted[M] | 
         try:
             body, status, headers = view(*args, **kwargs)
         except BaseException:
-            with suppress(redis.RedisError):  # else the key gets free by itself
-                submission.release()
+            with suppress(redis.RedisError, ServiceUnavailable), reported(current.settings):
+                submission.release()  # else the key gets free by itself
             raise
-        with suppress(redis.RedisError):  # it is submitted, whatever happens now
+        # It is submitted, whatever happens now.
+        with suppress(redis.RedisError, ServiceUnavailable), reported(current.settings):
             submission.keep(Answer(body=body.model_dump(mode="json"), status=status, headers=headers))
         return body, status, headers
 

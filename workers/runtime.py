@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import redis
+from kombu.exceptions import OperationalError
 
 from common import log_context, stage_metrics
 from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
-from common.errors import ModelNotReady
+from common.episodes import Episodes
+from common.errors import ImageSearchError, ModelNotReady
 from common.library import Library
 from common.messages import SystemProblem
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
 from common.problems import ProblemLog
 from common.progress import JobBoard
-from common.redis_client import connect
+from common.redis_client import connect, own_error
 from common.searches import SearchBoard
 from common.settings import Settings
 from common.storage import StorageWatch
 from common.weights import resolve_weights
 from workers.activity import Activity
 from workers.drain import Unfinished
+from workers.leases import Leases
 from workers.threads import share_of_cores
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ logger = logging.getLogger(__name__)
 CLEANING_SECONDS = 600.0
 # A bulk worker says every second how far it is; only one pass of the network on a slow host takes longer.
 STUCK_BATCH_SECONDS = 300.0
+# What is wrong with Redis, a disk or the store says so in its text.
+EXPECTED = (ImageSearchError, OSError, sqlite3.OperationalError, OperationalError)
 
 
 class Runtime:
@@ -67,7 +72,7 @@ class Runtime:
         self.settings = settings
         self.celery = celery
         self.queues = queues
-        self.redis = connect(settings)
+        self.redis = connect(settings, patient=True)
         self.library = Library(settings.library_roots)
         self.jobs = JobBoard(self.redis)
         self.searches = SearchBoard.of(settings, self.redis)
@@ -76,11 +81,13 @@ class Runtime:
         self._problem_log = ProblemLog(logger)
         self.unfinished = Unfinished()
         self.background: set[threading.Thread] = set()
-        self._lock = threading.Lock()
-        self._leases: set[tuple[str, str]] = set()
+        # Calm for as long as Redis takes to be full again, or a disk.
+        self._episodes = Episodes(logger, calm_seconds=5 * REPORT_SECONDS)
         self._last_tick = self._quiet_until = self._next_cleaning = time.monotonic()
         self._state: dict[str, Any] = {"state": "loading"}
-        self.presence = PresenceReporter(self.redis, queues, self._facts, self._tick)
+        # A client of its own, which is not patient: it tells how Redis is.
+        self.presence = PresenceReporter(connect(settings), queues, self._facts, self._tick)
+        self.leases = Leases(self.jobs.work, self.presence.name, self.unfinished, self._send_item)
 
     # --- life ------------------------------------------------------------------------------------------------
 
@@ -95,7 +102,8 @@ class Runtime:
         if QUERY in self.queues or BULK in self.queues:
             _ = self.threads
         self._state = {"state": "idle"}
-        self.presence.report()
+        with suppress(redis.RedisError):  # else the next report says it
+            self.presence.report()
 
     def finish(self, seconds: float) -> None:
         """Ends what goes on beside the tasks: waits so long for it, and gives back what it has not finished then."""
@@ -107,69 +115,55 @@ class Runtime:
         if "decoders" in self.__dict__:
             self.decoders.close()
 
-    @contextmanager
-    def leased(self, job_id: str, item: str) -> Iterator[int]:
-        """Holds an item of work, renewing the lease, while the block runs.
+    def leased(self, job_id: str, item: str) -> AbstractContextManager[int]:
+        """Holds an item of work while the block runs; see `Leases.item`."""
+        return self.leases.item(job_id, item)
 
-        Yields:
-            How often the item has been taken by now; 0 if it is not this process's to do. When the block ends the
-            item is done with; when it raises, the item is given back.
-        """
-        name = self.presence.name
-        with self._lock:
-            is_mine = (job_id, item) in self._leases
-        # Its own lease is no obstacle to a process: one that died may have had the same number.
-        attempt = 0 if is_mine else self.jobs.work.claim(job_id, item, name)
-        if not attempt:
-            yield 0
-            return
-        with self._lock:
-            self._leases.add((job_id, item))
-        try:
-            with self.unfinished.item(lambda: self._give_back(job_id, item)):
-                yield attempt
-        except BaseException:
-            with suppress(redis.RedisError):
-                self.jobs.work.release(job_id, item, name)
-            raise
-        else:
-            self.jobs.work.close(job_id, item)
-        finally:
-            with self._lock:
-                self._leases.discard((job_id, item))
-
-    def _give_back(self, job_id: str, item: str) -> None:
+    def _send_item(self, job_id: str, item: str) -> None:
         from workers.batches import send_item
 
-        with self._lock:
-            self._leases.discard((job_id, item))  # or it would be renewed
-        self.jobs.work.release(job_id, item, self.presence.name)
         send_item(self, job_id, item)
 
-    def _tick(self) -> None:
+    def _tick(self, problem: redis.RedisError | None) -> None:
         """Every few seconds, in the thread that reports presence: whatever happens, that must go on."""
+        self._note("Redis", problem)
+        if problem is not None:
+            return
+        failure: Exception | None = None
         try:
-            with self._lock:
-                leases = list(self._leases)
-            for job_id, item in leases:
-                self.jobs.work.renew(job_id, item, self.presence.name)
-            now = time.monotonic()
-            if now - self._last_tick > 3 * REPORT_SECONDS:
-                # Redis was away, or the computer asleep: the other workers renew their leases first.
-                self._quiet_until = now + 2 * REPORT_SECONDS
-            self._last_tick = now
-            if BULK in self.queues and self._state["state"] == "idle" and now >= self._quiet_until:
-                from workers.batches import keep_going
+            self._look_after_jobs()
+            self._look_after_store()
+        except Exception as error:  # noqa: BLE001 - it is noted
+            failure = error
+        self._note("looking after the jobs and the store", failure)
 
-                keep_going(self)
-            if MAINTENANCE in self.queues and now >= self._next_cleaning:
-                self._next_cleaning = now + CLEANING_SECONDS
-                self._clean()
-            if "engine" in self.__dict__:
-                # Before anybody searches: the first result of a new collection should know its percentile.
-                self.engine.calibrate()
-        except Exception:
-            logger.warning("looking after the jobs failed, next try in a moment", exc_info=True)
+    def _look_after_jobs(self) -> None:
+        self.leases.look_after()
+        now = time.monotonic()
+        if now - self._last_tick > 3 * REPORT_SECONDS:
+            # Redis was away or took nothing, or the computer was asleep: the other workers renew their leases first.
+            self._quiet_until = now + 2 * REPORT_SECONDS
+        self._last_tick = now
+        if BULK in self.queues and self._state["state"] == "idle" and now >= self._quiet_until:
+            from workers.batches import keep_going
+
+            keep_going(self)
+
+    def _look_after_store(self) -> None:
+        now = time.monotonic()
+        if MAINTENANCE in self.queues and now >= self._next_cleaning:
+            self._next_cleaning = now + CLEANING_SECONDS
+            self._clean()
+        if "engine" in self.__dict__:
+            # Before anybody searches: the first result of a new collection should know its percentile.
+            self.engine.calibrate()
+
+    def _note(self, name: str, error: Exception | None) -> None:
+        """Logs a trouble when it begins and when it is over; with a traceback, if it is none that is known."""
+        known = own_error(error, self.settings) if isinstance(error, redis.RedisError) else error
+        unexpected = None if isinstance(known, EXPECTED) else error
+        told = None if error is None else str(known or error)
+        self._episodes.note(name, told, kind=type(known or error).__name__, error=unexpected)
 
     def _clean(self) -> None:
         from common.store import remove_replaced
@@ -179,7 +173,7 @@ class Runtime:
 
     def _facts(self) -> dict[str, Any]:
         facts = dict(self._state)
-        if (self.activity.running or self._leases) and facts["state"] == "idle":
+        if (self.activity.running or self.leases) and facts["state"] == "idle":
             facts["state"] = "busy"
         facts["problems"] = self._problems(facts)
         facts["threads"] = self.__dict__.get("threads")

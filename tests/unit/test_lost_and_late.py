@@ -94,14 +94,14 @@ def test_after_an_outage_the_others_renew_their_leases_first(worker: Worker, mon
     looks: list[Worker] = []
     monkeypatch.setattr(batches, "keep_going", looks.append)
     worker._state = {"state": "idle"}
-    worker._tick()
+    worker._tick(None)
     assert len(looks) == 1
     worker._last_tick -= 60
-    worker._tick()
-    worker._tick()
+    worker._tick(None)
+    worker._tick(None)
     assert len(looks) == 1
     worker._quiet_until = 0
-    worker._tick()
+    worker._tick(None)
     assert len(looks) == 2
 
 

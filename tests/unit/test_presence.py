@@ -12,6 +12,7 @@ from common.celery_app import QUEUES, make_celery
 from common.messages import QueueLengths
 from common.presence import PresenceReporter, live_workers, queue_lengths
 from common.settings import Settings
+from tests.redis_troubles import full
 
 
 @pytest.fixture
@@ -84,3 +85,15 @@ def test_waiting_tasks_are_counted_by_queue(settings: Settings, client: redis.Re
             for _ in range(number + 1):
                 app.send_task("nothing", queue=queue)
     assert queue_lengths(client) == QueueLengths(query=1, bulk=2, maintenance=3)
+
+
+def test_a_worker_stays_alive_while_redis_has_no_memory_for_its_record(client: redis.Redis) -> None:
+    reporter = PresenceReporter(client, ["bulk"], lambda: {"state": "idle"})
+    reporter.report()
+    (name,) = client.keys("imagesearch:worker:*")
+    client.expire(name, 2)
+    with full(client):
+        with pytest.raises(redis.RedisError):
+            reporter.report()
+        assert client.ttl(name) > 2
+        assert [worker.queues for worker in live_workers(client)] == [["bulk"]]
