@@ -42,7 +42,8 @@ def system_problems(client: Client, store: FeatureStore | None, workers: Iterabl
 def local_problems(client: Client, store: FeatureStore | None) -> Iterator[SystemProblem]:
     """What can be seen without Redis: the disk and the store."""
     # Whether one may write there matters to the workers, who say so themselves; the web tier's mount may be read-only.
-    problem = storage_problem(client.settings.data_dir, writes=False)
+    folder = client.settings.data_dir
+    problem = storage_problem(folder, writes=False) if folder.exists() else None  # the first worker makes it
     if problem is not None:
         yield problem
     if store is None:
@@ -87,8 +88,8 @@ def _of_workers(client: Client, workers: list[WorkerInfo]) -> Iterator[SystemPro
     if idle and all(idle) and client.oldest_waiting()[QUERY] > SEARCHES_WAIT_SECONDS:
         yield SystemProblem(
             kind="searches-not-taken",
-            detail=f"Searches wait for over {SEARCHES_WAIT_SECONDS:.0f} s, although the query worker has nothing to do: "
-            "restart it.",
+            detail=f"Searches wait for over {SEARCHES_WAIT_SECONDS:.0f} s, although the query worker has nothing to "
+            "do: restart it.",
         )
 
 
@@ -107,5 +108,5 @@ class ProblemLog:
         """Tells it all that is wrong now."""
         now = {problem.kind: problem.detail for problem in found}
         for kind in self._going_on | now.keys():
-            self._episodes.note(kind, now.get(kind), kind=kind if kind in now else None)
+            self._episodes.note(kind, now.get(kind), kind=kind)
         self._going_on = frozenset(now)

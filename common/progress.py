@@ -18,12 +18,13 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 import redis
+from redis.client import Pipeline
 
 from common import index_metrics
 from common import job_scripts as scripts
 from common.errors import JobStateConflict, UnknownJob
 from common.messages import FileError, IndexJob, JobState
-from common.redis_client import key
+from common.redis_client import key, read_together
 from common.worklist import WorkList, add_scan
 
 KEEP_FINISHED_SECONDS = 30 * 24 * 3600
@@ -82,11 +83,13 @@ class JobBoard:
         Raises:
             UnknownJob: There is none of this id.
         """
-        with self._redis.pipeline() as pipe:
+
+        def ask(pipe: Pipeline) -> None:
             pipe.hgetall(_job(job_id))
             pipe.hvals(_job(job_id, "partial"))
             pipe.lrange(_job(job_id, "samples"), 0, -1)
-            fields, partial, samples = pipe.execute()
+
+        fields, partial, samples = read_together(self._redis, ask)
         if not fields:
             raise UnknownJob(job_id)
         return _view(job_id, _decode(fields), [int(value) for value in partial], samples)
@@ -249,7 +252,7 @@ class JobBoard:
             pipe.execute()
 
     def _expire(self, job_id: str) -> None:
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for name in (_job(job_id), _job(job_id, "errors")):
                 pipe.expire(name, KEEP_FINISHED_SECONDS)
             pipe.delete(*(_job(job_id, part) for part in ("partial", "paths")))

@@ -16,6 +16,7 @@ from itertools import accumulate
 from typing import cast
 
 import redis
+from redis.client import Pipeline
 
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
@@ -28,7 +29,7 @@ from common.messages import (
 )
 from common.query_info import query_info
 from common.query_pictures import QueryPictures
-from common.redis_client import is_refusal, key, refusals_ignored
+from common.redis_client import is_refusal, key, read_together, refusals_ignored
 from common.search_interest import Interest
 from common.search_queue import QueueLimits, SearchQueue
 from common.settings import Settings
@@ -280,7 +281,7 @@ class SearchBoard:
         Raises:
             UnknownSearch: There is none, or it has expired.
         """
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(key("search", search_id))
             self.interest.leave(pipe, search_id)
             is_known, _ = pipe.execute()
@@ -331,12 +332,13 @@ class SearchBoard:
         return result.model_copy(update={"query": query_info(record, previews)})
 
     def _read(self, search_id: str) -> _Reading:
-        with self._redis.pipeline() as pipe:
+        def ask(pipe: Pipeline) -> None:
             pipe.get(key("search", search_id))
             pipe.get(key("search", search_id, "open"))
             pipe.pttl(key("search", search_id, "open"))
             pipe.get(key("search", search_id, "poll"))
-            data, open_as, open_ms, poll = pipe.execute()
+
+        data, open_as, open_ms, poll = read_together(self._redis, ask)
         if data is None:
             raise UnknownSearch
         return _Reading(

@@ -1,4 +1,4 @@
-"""Whether something can be written to the data folder, asked before the work that would be lost, and after a failure."""
+"""Whether something can be written to the data folder: asked before the work that would be lost otherwise."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def storage_problem(folder: Path, *, writes: bool) -> SystemProblem | None:
             return _full(folder, reason)
         return SystemProblem(
             kind="folder-not-writable",
-            detail=f"The data folder {folder} on {socket.gethostname()} cannot be written to ({reason}): nothing new is "
-            "indexed. Look at its disk, at how it is mounted, and whose it is. It goes on by itself.",
+            detail=f"The data folder {folder} on {socket.gethostname()} cannot be written to ({reason}): nothing new "
+            "is indexed. Look at its disk, at how it is mounted, and whose it is. It goes on by itself.",
         )
     return None
 
@@ -48,8 +48,8 @@ def storage_problem(folder: Path, *, writes: bool) -> SystemProblem | None:
 def _full(folder: Path, how: str) -> SystemProblem:
     return SystemProblem(
         kind="disk-full",
-        detail=f"The disk of the data folder {folder} on {socket.gethostname()} is full ({how}): nothing new is indexed "
-        "until there is room. What is indexed can be searched. It goes on by itself.",
+        detail=f"The disk of the data folder {folder} on {socket.gethostname()} is full ({how}): nothing new is "
+        "indexed until there is room. What is indexed can be searched. It goes on by itself.",
     )
 
 

@@ -46,6 +46,13 @@ class Collection:
             raise StoreUnreadable(self._settings.data_dir, error) from error
         return store
 
+    def store_if_readable(self) -> FeatureStore | None:
+        """The store, or None also while the data folder cannot be read: for pages, which say so anyway."""
+        try:
+            return self.store()
+        except StoreUnreadable:
+            return None
+
     def find(self, image_id: str) -> tuple[FeatureStore, CatalogEntry]:
         """The image of an id, and the store that it is in.
 

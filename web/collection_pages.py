@@ -88,7 +88,7 @@ def folders_page() -> str:
 @blueprint.get("/browse")
 def browse_page() -> str:
     """The indexed pictures of all folders."""
-    return _render_folder(_view(services().collection.store(), None))
+    return _render_folder(_view(services().collection.store_if_readable(), None))
 
 
 @blueprint.get("/browse/<path:folder>")
@@ -99,7 +99,7 @@ def browse_folder_page(folder: str) -> str | Response:
         path = current.client.library.locate(folder).public
     except OutsideLibrary as error:
         return _no_folder(str(error))
-    view = _view(current.collection.store(), path)
+    view = _view(current.collection.store_if_readable(), path)
     if not view.images and path not in current.client.library.names:
         return _no_folder(text("browse.no_folder", folder=path))
     return _render_folder(view)

@@ -9,7 +9,7 @@ from flask import Response
 from pydantic import Field
 
 from common.celery_app import QUERY
-from common.errors import ImageSearchError, ModelNotReady, RedisUnavailable, ServiceUnavailable, StoreUnreadable
+from common.errors import ImageSearchError, ModelNotReady, RedisUnavailable, ServiceUnavailable
 from common.messages import Message, SystemProblem
 from common.problems import local_problems, system_problems
 from web.documented import responses
@@ -62,8 +62,8 @@ def healthz() -> Health:
 def readyz() -> tuple[Readiness, int]:
     """Readiness
 
-    Whether searches can be answered: Redis, the store and a query worker are there. What hinders only indexing, or makes
-    results incomplete, is a warning: to take the server out of service would help nobody.
+    Whether searches can be answered: Redis, the store and a query worker are there. What hinders only indexing, or
+    makes results incomplete, is a warning: to take the server out of service would help nobody.
     """
     current = services()
     problems = dict(_problems(current))
@@ -92,10 +92,7 @@ def _problems(current: Services) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(current: Services) -> list[SystemProblem]:
-    try:
-        store = current.collection.store()
-    except StoreUnreadable:
-        store = None
+    store = current.collection.store_if_readable()
     try:
         found = system_problems(current.client, store, current.client.workers())
     except RedisUnavailable:

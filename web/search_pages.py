@@ -56,7 +56,7 @@ def _render(
     expired: bool = False,
     tiles: list[SearchHit] | None = None,
 ) -> str:
-    settings, store = services().settings, services().collection.store()
+    settings, store = services().settings, services().collection.store_if_readable()
     return render_template(
         "search.html",
         page="search",

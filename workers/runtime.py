@@ -23,9 +23,7 @@ from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
 from common.episodes import Episodes
 from common.errors import ImageSearchError, ModelNotReady
 from common.library import Library
-from common.messages import SystemProblem
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
-from common.problems import ProblemLog
 from common.progress import JobBoard
 from common.redis_client import connect, own_error
 from common.searches import SearchBoard
@@ -34,6 +32,7 @@ from common.storage import StorageWatch
 from common.weights import resolve_weights
 from workers.activity import Activity
 from workers.drain import Unfinished
+from workers.health import Health
 from workers.leases import Leases
 from workers.threads import share_of_cores
 
@@ -53,8 +52,6 @@ logger = logging.getLogger(__name__)
 
 # How often a maintenance worker looks for segments that have been replaced long enough ago.
 CLEANING_SECONDS = 600.0
-# A bulk worker says every second how far it is; only one pass of the network on a slow host takes longer.
-STUCK_BATCH_SECONDS = 300.0
 # What is wrong with Redis, a disk or the store says so in its text.
 EXPECTED = (ImageSearchError, OSError, sqlite3.OperationalError, OperationalError)
 
@@ -78,7 +75,6 @@ class Runtime:
         self.searches = SearchBoard.of(settings, self.redis)
         self.activity = Activity()
         self.storage = StorageWatch(settings.data_dir)
-        self._problem_log = ProblemLog(logger)
         self.unfinished = Unfinished()
         self.background: set[threading.Thread] = set()
         # Calm for as long as Redis takes to be full again, or a disk.
@@ -87,6 +83,7 @@ class Runtime:
         self._state: dict[str, Any] = {"state": "loading"}
         # A client of its own, which is not patient: it tells how Redis is.
         self.presence = PresenceReporter(connect(settings), queues, self._facts, self._tick)
+        self.health = Health(self.presence.name, queues, self.activity, self.storage, settings)
         self.leases = Leases(self.jobs.work, self.presence.name, self.unfinished, self._send_item)
 
     # --- life ------------------------------------------------------------------------------------------------
@@ -175,7 +172,7 @@ class Runtime:
         facts = dict(self._state)
         if (self.activity.running or self.leases) and facts["state"] == "idle":
             facts["state"] = "busy"
-        facts["problems"] = self._problems(facts)
+        facts |= self.health.facts()
         facts["threads"] = self.__dict__.get("threads")
         extractor = self.__dict__.get("extractor")
         if extractor is not None:
@@ -184,26 +181,6 @@ class Runtime:
             facts["precision"] = extractor.precision
             facts["images_per_second"] = round(extractor.images_per_second, 1)
         return facts
-
-    def _problems(self, facts: dict[str, Any]) -> list[SystemProblem]:
-        found = []
-        stalled, limit = self.activity.stalled_seconds, self._stuck_after()
-        if limit is not None and stalled > limit:
-            facts["state"] = "stuck"
-            # Without the exact time: a text that stays the same is no news every two seconds.
-            facts["detail"] = f"It has not got on for over {limit:.0f} s. Restart it, if that lasts."
-            detail = f"The worker {self.presence.name} has not got on for over {limit:.0f} s: restart it, if that lasts."
-            found.append(SystemProblem(kind="worker-stuck", detail=detail))
-        if QUERY not in self.queues and (problem := self.storage.problem()) is not None:
-            found.append(problem)
-        self._problem_log.update(found)
-        return found
-
-    def _stuck_after(self) -> float | None:
-        """After how many seconds without progress something hangs; None where one step may take hours."""
-        if QUERY in self.queues:
-            return float(self.settings.search_timeout_seconds)
-        return STUCK_BATCH_SECONDS if BULK in self.queues else None
 
     # --- parts -----------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ of processes of the host share it; one at a time brings it up to date, the other
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import sqlite3
 import threading
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from common.store.segment import ImageRecord, Segment
+
+logger = logging.getLogger(__name__)
 
 # Part of the file's name: a catalog of an older layout is simply made anew.
 LAYOUT = 1
@@ -105,6 +108,19 @@ class ContentRow:
     row: int
     width: int
     height: int
+
+
+def open_catalog(path: Path) -> Catalog:
+    """The catalog in a file. One that is damaged is made anew: what was in it follows from the segments."""
+    try:
+        return Catalog(path)
+    except sqlite3.OperationalError:
+        raise  # its disk is full, or somebody else holds it: nothing is wrong with the file
+    except sqlite3.DatabaseError as error:
+        logger.warning("%s is damaged (%s): it is made anew from the segments", path, error)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return Catalog(path)
 
 
 def image_id(public_path: str) -> str:

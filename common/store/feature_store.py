@@ -27,7 +27,7 @@ from common.errors import (
 from common.files import write_atomically
 from common.messages import Message
 from common.models import ModelSpec
-from common.store.catalog import LAYOUT, Catalog, CatalogEntry
+from common.store.catalog import LAYOUT, CatalogEntry, open_catalog
 from common.store.folders import Folders
 from common.store.inventory import Inventory
 from common.store.segment import (
@@ -90,7 +90,7 @@ class FeatureStore:
         self.segments_path.mkdir(parents=True, exist_ok=True)
         self._check_manifest()
         self.cache_path = cache_dir / path.name
-        self.catalog = Catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
+        self.catalog = open_catalog(self.cache_path / f"catalog-{LAYOUT}.sqlite")
         self.folders = Folders(self.catalog)
         self.behind: str | None = None
         self._inventory = Inventory(self.segments_path, spec, self.catalog)
@@ -193,7 +193,7 @@ class FeatureStore:
         return changed
 
     def keep_up(self) -> None:
-        """`refresh` for those who only read: what cannot be taken in now is left for later, and they go on with the rest.
+        """`refresh` for those who only read: what cannot be taken in now is left for later.
 
         Raises:
             StoreUnreadable: There is no store to read any more, for instance because its disk is not mounted.

@@ -281,8 +281,8 @@ class Segment:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[h5py.File]:
-    """Opens a segment; whatever HDF5 or the block stumbles over in a damaged file becomes `SegmentDamaged`, and what the
-    system refuses `StoreUnreadable`.
+    """Opens a segment. Whatever HDF5 or the block stumbles over in a damaged file becomes `SegmentDamaged`, and what
+    the system refuses `StoreUnreadable`.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:

@@ -17,6 +17,7 @@ from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
 from tests.browser.conftest import PICTURES, House, PlayedWorker
 from tests.browser.pages import SearchPage, Watch
+from tests.redis_troubles import full
 
 
 def test_empty_collection_says_how_to_start(search_page: SearchPage) -> None:
@@ -39,6 +40,15 @@ def test_waiting_without_a_worker_is_explained_and_ends_when_one_comes(
         expect(search_page.note).to_contain_text("imagesearch worker --queues query")
     worker.on = True
     search_page.expect_results(PICTURES)
+    expect(notice).to_be_hidden()
+
+
+def test_what_is_wrong_is_said_and_goes_with_its_cause(search_page: SearchPage, settings: Settings) -> None:
+    search_page.open()
+    notice = search_page.page.locator('[data-notice="problems"]')
+    expect(notice).to_be_hidden()
+    with redis.Redis.from_url(settings.redis_url) as client, full(client):
+        expect(notice).to_contain_text("Redis has no memory left (maxmemory)")
     expect(notice).to_be_hidden()
 
 

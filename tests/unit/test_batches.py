@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from common import storage
 from common.celery_app import COMPACT, INDEX_BATCH, make_celery
 from common.messages import IndexJob
 from common.settings import Settings
+from common.storage import StorageFull
 from common.store import FeatureStore
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, live
@@ -18,6 +20,7 @@ from workers import batches
 from workers.batches import keep_going, run_batch
 from workers.plan_folder import PlanFolder
 from workers.runtime import Runtime
+from workers.tasks import JobTask
 
 
 class Worker(Runtime):
@@ -65,6 +68,24 @@ def test_a_job_runs_to_its_end(worker: Worker) -> None:
     store: FeatureStore = worker.store
     assert len(live(store)) == 6
     assert not (worker.settings.data_dir / "jobs" / job_id).exists()
+
+
+def test_a_job_waits_for_as_long_as_the_disk_is_full(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, names = worker.plan()
+    monkeypatch.setattr(storage, "MIN_FREE_BYTES", 1 << 60)
+    worker.storage.problem(at_once=True)
+    task = JobTask()
+    monkeypatch.setattr("workers.tasks.runtime", lambda: worker)
+    for _ in range(20):  # far more often than a task is tried again
+        with pytest.raises(StorageFull) as failure:
+            run_batch(worker, job_id, names[0])
+        task.on_failure(failure.value, "", (job_id, names[0]), {}, None)
+    assert worker.model.pictures == 0
+    assert worker.jobs.get(job_id).state == "running"
+    monkeypatch.setattr(storage, "MIN_FREE_BYTES", 0)
+    for name in names:
+        run_batch(worker, job_id, name)
+    assert outcome(worker.jobs.get(job_id)) == ("done", 7, 6, 1)
 
 
 def test_a_batch_that_is_delivered_again_does_nothing(worker: Worker) -> None:

@@ -124,6 +124,20 @@ def test_readers_go_on_while_the_catalog_cannot_be_written(
     assert len(store) == 501
 
 
+def test_a_damaged_catalog_is_made_anew(store: FeatureStore, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    publish(store, "s1", [f"p/{number}.jpg" for number in range(200)])
+    store.keep_up()
+    store.catalog._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.catalog._db.close()
+    with next(store.cache_path.glob("catalog-*.sqlite")).open("rb+") as file:
+        file.write(b"rotten" * 700)
+    with caplog.at_level(logging.WARNING):
+        again = make_store(tmp_path)
+    again.keep_up()
+    assert len(again) == 200
+    assert "made anew" in caplog.text
+
+
 def test_a_store_whose_folder_has_gone_is_unreadable(store: FeatureStore, tmp_path: Path) -> None:
     publish(store, "s1", ["p/s1.jpg"])
     store.refresh()

@@ -13,6 +13,7 @@ import yaml
 from flask.testing import FlaskClient
 
 from common import index_metrics, stage_metrics
+from common.messages import SystemProblem
 from common.redis_client import connect
 from common.settings import Settings
 from tests.unit.helpers import REPOSITORY
@@ -65,7 +66,8 @@ def used(expression: str) -> tuple[dict[str, set[str]], set[str]]:
 def exposed(client: FlaskClient, settings: Settings, library: Path) -> dict[str, set[str]]:
     """Each metric of a system in which everything has happened, with its labels."""
     index_files(settings, library, ["a.jpg"])
-    report_worker(settings, model="tiny/fc1", threads=2, images_per_second=10.0)
+    problem = SystemProblem(kind="disk-full", detail="No room.")
+    report_worker(settings, model="tiny/fc1", threads=2, images_per_second=10.0, problems=[problem])
     with connect(settings) as connection:
         stage_metrics.count_failure(connection, "damaged-image")
         index_metrics.count(connection, failed={"damaged-image": 1})

@@ -11,9 +11,13 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from common import storage
 from common.recall import RecallBoard
 from common.redis_client import connect
 from common.settings import Settings
+from common.store import open_store
+from tests.redis_troubles import full
+from tests.unit.helpers import segment_file
 from tests.unit.web.building import index_files, report_worker
 
 Check = Callable[[TestResponse, int], str]
@@ -71,6 +75,66 @@ def test_readiness_names_what_is_missing(
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.get_json()["checks"] == {"redis": True, "store": True, "query_worker": True}
+
+
+def test_what_hinders_no_search_is_a_warning(
+    client: FlaskClient, settings: Settings, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_files(settings, library, ["a.jpg"])
+    index_files(settings, library, ["b.jpg"], segment="second")
+    report_worker(settings)
+    client.get("/readyz")
+    segment_file(open_store(settings), "second").write_bytes(b"rotten")
+    monkeypatch.setattr(storage, "MIN_FREE_BYTES", 1 << 60)
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.get_json()["problems"] == {}
+    assert set(response.get_json()["warnings"]) == {"segments-damaged", "disk-full"}
+    status = client.get("/api/v1/status").get_json()
+    assert {problem["kind"] for problem in status["problems"]} == {"segments-damaged", "disk-full"}
+    page = client.get("/").get_data(as_text=True)
+    assert "Segment second.h5 is damaged" in page
+    metrics = client.get("/metrics").get_data(as_text=True)
+    assert 'imagesearch_problem{kind="disk-full"} 1.0' in metrics
+    monkeypatch.undo()
+    segment_file(open_store(settings), "second").unlink()
+    assert client.get("/readyz").get_json()["warnings"] == {}
+    assert "imagesearch_problem{" not in client.get("/metrics").get_data(as_text=True)
+
+
+def test_a_redis_that_is_full_is_not_ready(client: FlaskClient, settings: Settings, library: Path) -> None:
+    index_files(settings, library, ["a.jpg"])
+    report_worker(settings)
+    with full(connect(settings)):
+        response = client.get("/readyz")
+        assert response.status_code == 503
+        assert response.get_json()["checks"] == {"redis": False, "store": True, "query_worker": True}
+        assert "memory" in response.get_json()["problems"]["redis"]
+        assert response.get_json()["warnings"] == {}
+        assert "no memory left" in client.get("/").get_data(as_text=True)
+    assert client.get("/readyz").status_code == 200
+
+
+def test_a_worker_that_hangs_is_not_ready(client: FlaskClient, settings: Settings, library: Path) -> None:
+    index_files(settings, library, ["a.jpg"])
+    report_worker(settings, state="stuck", detail="It has not got on for over 60 s: restart it, if that lasts.")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "restart it" in response.get_json()["problems"]["query_worker"]
+    assert "hangs" in client.get("/folders").get_data(as_text=True)
+
+
+def test_a_data_folder_that_cannot_be_read_is_said_everywhere(
+    make_client: MakeClient, check_problem: Check, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    client = make_client(data_dir=tmp_path / "file" / "data")
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "mounted" in response.get_json()["problems"]["store"]
+    assert "mounted" in check_problem(client.get("/api/v1/status"), 503)
+    page = client.get("/")
+    assert (page.status_code, "mounted" in page.get_data(as_text=True)) == (200, True)
 
 
 def test_errors_are_problems_everywhere(client: FlaskClient, check_problem: Check) -> None:
