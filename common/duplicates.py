@@ -112,7 +112,7 @@ class DuplicateBoard:
         return [job for job in self._read_jobs(ids) if job is not None]  # some may have expired
 
     def _read_jobs(self, job_ids: Sequence[str]) -> list[DuplicateJob | None]:
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.get(_key(job_id))
                 pipe.exists(_key(job_id, "alive"))

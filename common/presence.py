@@ -53,7 +53,7 @@ def process_is_gone(worker: WorkerInfo) -> bool:
 
 def queue_lengths(client: redis.Redis) -> QueueLengths:
     """How many tasks wait in each queue (those that a worker already holds are not counted)."""
-    with client.pipeline() as pipe:
+    with client.pipeline(transaction=False) as pipe:
         for queue in QUEUES:
             pipe.llen(queue)
         lengths = pipe.execute()
@@ -62,7 +62,7 @@ def queue_lengths(client: redis.Redis) -> QueueLengths:
 
 def oldest_waiting(client: redis.Redis) -> dict[str, float]:
     """By queue, how long the task that is next has been waiting, in seconds; 0 where none waits."""
-    with client.pipeline() as pipe:
+    with client.pipeline(transaction=False) as pipe:
         for queue in QUEUES:
             pipe.lindex(queue, -1)
         messages = pipe.execute()

@@ -44,6 +44,7 @@ class JobBoard:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._read = client.register_script(scripts.READ)
         self._add = client.register_script(scripts.ADD)
         self._finish_batch = client.register_script(scripts.FINISH_BATCH)
         self._finish_scan = client.register_script(scripts.FINISH_SCAN)
@@ -82,14 +83,12 @@ class JobBoard:
         Raises:
             UnknownJob: There is none of this id.
         """
-        with self._redis.pipeline() as pipe:
-            pipe.hgetall(_job(job_id))
-            pipe.hvals(_job(job_id, "partial"))
-            pipe.lrange(_job(job_id, "samples"), 0, -1)
-            fields, partial, samples = pipe.execute()
+        keys = [_job(job_id), _job(job_id, "partial"), _job(job_id, "samples")]
+        fields, partial, samples = cast("list[list[bytes]]", self._read(keys=keys))
         if not fields:
             raise UnknownJob(job_id)
-        return _view(job_id, _decode(fields), [int(value) for value in partial], samples)
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        return _view(job_id, _decode(named), [int(value) for value in partial], samples)
 
     def is_known(self, job_id: str) -> bool:
         """Whether Redis has the job."""
@@ -249,7 +248,7 @@ class JobBoard:
             pipe.execute()
 
     def _expire(self, job_id: str) -> None:
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             for name in (_job(job_id), _job(job_id, "errors")):
                 pipe.expire(name, KEEP_FINISHED_SECONDS)
             pipe.delete(*(_job(job_id, part) for part in ("partial", "paths")))

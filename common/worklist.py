@@ -160,7 +160,7 @@ class WorkList:
 
     def close(self, job_id: str, item: str) -> None:
         """Forgets an item that is done."""
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.hdel(_key(job_id, "open"), item)
             pipe.hdel(_key(job_id, "attempts"), item)
             pipe.execute()
@@ -174,7 +174,7 @@ class WorkList:
     def clear_batches(self, job_id: str) -> None:
         """Forgets all batches of a job, for a new plan."""
         names = [name for name in _texts(self._redis.hkeys(_key(job_id, "open"))) if name != SCAN_ITEM]
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.delete(_key(job_id, "todo"))
             if names:
                 pipe.hdel(_key(job_id, "open"), *names)
@@ -191,7 +191,7 @@ class WorkList:
 
     def end(self, job_id: str) -> None:
         """Forgets a job that has ended."""
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.srem(key("active"), job_id)
             pipe.delete(*(_key(job_id, part) for part in ("todo", "open", "attempts")))
             pipe.execute()
