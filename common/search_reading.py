@@ -43,6 +43,8 @@ class _Reading:
     open_as: SearchState | None
     """None: answered, or given up."""
     open_seconds: float
+    is_lost: bool
+    """Computed, but Redis has not taken the answer."""
     poll_ms: float | None
 
 
@@ -100,7 +102,7 @@ class SearchReader:
         reading = self._read(search_id)
         while reading.open_as is not None:
             if not is_there():
-                self.interest.leave(self._redis, search_id)
+                self.interest.leave(search_id)
                 break
             self.interest.renew(search_id)
             left = min(deadline - time.monotonic(), reading.open_seconds + _WAIT_BEYOND_SECONDS)
@@ -111,7 +113,7 @@ class SearchReader:
         if reading.record.finished_at is not None:
             return self.described(reading.record, self._handed_out(reading))
         if reading.open_as is None:
-            return self.described(reading.record, self._given_up(reading.record))
+            return self.described(reading.record, self._given_up(reading.record, is_lost=reading.is_lost))
         return self.described(reading.record, reading.record.result.model_copy(update={"state": reading.open_as}))
 
     def described(self, record: SearchRecord, result: SearchResult) -> SearchResult:
@@ -122,18 +124,22 @@ class SearchReader:
         return result.model_copy(update={"query": query_info(record, previews)})
 
     def _read(self, search_id: str) -> _Reading:
-        with self._redis.pipeline() as pipe:
-            pipe.get(key("search", search_id))
+        # No transaction: a Redis without memory refuses it. The record comes last: of a search that is not open any
+        # more it then says how that ended.
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.get(key("search", search_id, "open"))
             pipe.pttl(key("search", search_id, "open"))
+            pipe.exists(lost_key(search_id))
             pipe.get(key("search", search_id, "poll"))
-            data, open_as, open_ms, poll = pipe.execute()
+            pipe.get(key("search", search_id))
+            open_as, open_ms, is_lost, poll, data = pipe.execute()
         if data is None:
             raise UnknownSearch
         return _Reading(
             record=SearchRecord.model_validate_json(data),
             open_as=cast("SearchState", open_as.decode()) if open_as is not None else None,
             open_seconds=max(0, open_ms) / 1000,
+            is_lost=bool(is_lost),
             poll_ms=float(poll) if poll is not None else None,
         )
 
@@ -153,12 +159,19 @@ class SearchReader:
                 )
         return result.model_copy(update={"took_ms": with_total({**stage_parts(result), "poll": poll})})
 
-    def _given_up(self, record: SearchRecord) -> SearchResult:
+    def _given_up(self, record: SearchRecord, *, is_lost: bool = False) -> SearchResult:
         error = (
             f"No query worker answered within {self._timeout} s. Is one running? "
             "Start it with: imagesearch worker --queues query"
         )
+        if is_lost:
+            error = "The search was computed, but Redis had no memory left for its answer. Search again in a while."
         return record.result.model_copy(update={"state": "failed", "error": error, "error_status": 503})
+
+
+def lost_key(search_id: str) -> str:
+    """What the key of an open search is renamed to when there is no room for its answer."""
+    return key("search", search_id, "lost")
 
 
 def stage_parts(result: SearchResult) -> dict[str, float]:

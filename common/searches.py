@@ -8,9 +8,11 @@ alike.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import cast
@@ -20,10 +22,12 @@ import redis
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
 from common.messages import SearchPosition, SearchQuery, SearchRecord, SearchResult
-from common.redis_client import is_refusal, key
+from common.redis_client import is_refusal, key, refusals_ignored
 from common.search_queue import QueueLimits, SearchQueue
-from common.search_reading import SearchReader, stage_parts
+from common.search_reading import SearchReader, lost_key, stage_parts
 from common.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 # Pauses between attempts to store an answer that Redis refuses.
 _FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -189,25 +193,33 @@ class SearchBoard(SearchReader):
     ) -> None:
         """Stores the outcome, counts it, and wakes everybody who waits for it.
 
+        Where Redis does not take it, even after some seconds, those who wait are told so if that is possible.
+
         Args:
             record: The search.
             result: Its outcome.
             feature: What was searched for, if there may be more pages.
             outcome: As what it is counted; by default, the state of the result.
-
-        Raises:
-            redis.ResponseError: Redis refuses to store anything, even after some seconds.
         """
-        for pause in _FINISH_PAUSES:
+        for pause in (*_FINISH_PAUSES, 0.0):
             try:
                 return self._finish(record, result, feature, outcome or result.state)
             except redis.RedisError as error:
                 if not is_refusal(error):
                     raise
-                # What is not needed any more goes first: that may be all the memory that was missing.
+            # What is not needed any more goes first: that may be all the memory that was missing.
+            with refusals_ignored():
                 self._redis.delete(key("upload", record.result.id))
-                time.sleep(pause)
-        return self._finish(record, result, feature, outcome or result.state)
+            time.sleep(pause)
+        self._lose(record.result.id)
+
+    def _lose(self, search_id: str) -> None:
+        """Says that there is no room for an answer: a key may have another name also where no memory is left."""
+        logger.warning("the answer to search %s is lost: Redis does not take it", search_id)
+        with suppress(redis.ResponseError), self._redis.pipeline(transaction=False) as pipe:
+            pipe.rename(key("search", search_id, "open"), lost_key(search_id))
+            pipe.expire(lost_key(search_id), self._ttl)
+            pipe.execute()
 
     def _finish(self, record: SearchRecord, result: SearchResult, feature: QueryFeature | None, outcome: str) -> None:
         search_id = record.result.id
@@ -233,12 +245,9 @@ class SearchBoard(SearchReader):
         Raises:
             UnknownSearch: There is none, or it has expired.
         """
-        with self._redis.pipeline() as pipe:
-            pipe.exists(key("search", search_id))
-            self.interest.leave(pipe, search_id)
-            is_known, _ = pipe.execute()
-        if not is_known:
+        if not self._redis.exists(key("search", search_id)):
             raise UnknownSearch
+        self.interest.leave(search_id)
 
 
 def _abandoned(record: SearchRecord) -> SearchResult:

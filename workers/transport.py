@@ -17,7 +17,7 @@ from typing import Any
 from celery import current_app
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from common.celery_app import QUEUES
 from common.redis_client import is_refusal, refusals_ignored
@@ -38,31 +38,35 @@ def use() -> None:
 
 
 class QoS(redis.QoS):  # type: ignore[misc]
-    """Notes in Redis which messages are being worked on, as far as Redis takes notes."""
+    """Notes in Redis which messages are being worked on, as far as Redis takes notes.
+
+    What it cannot note counts all the same: a message that it still took for unfinished would keep the worker from
+    taking another one, for ever.
+    """
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Called with each message that was taken from a queue."""
         try:
             super().append(message, delivery_tag)
-        except ResponseError as error:
-            if not is_refusal(error):
-                raise
+        except RedisError:
+            # It is in no queue any more, so it is worked on; whoever asks for more notices if the connection is lost.
             virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Called when a message is done with."""
-        with refusals_ignored():
-            super().ack(delivery_tag)
-            return
-        virtual.QoS.ack(self, delivery_tag)
+        try:
+            with refusals_ignored():
+                super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Called when a message is not done with."""
-        with refusals_ignored():
-            super().reject(delivery_tag, requeue=requeue)
-            return
-        # Its note is still there: after some minutes it is handed out again.
-        virtual.QoS.ack(self, delivery_tag)
+        """Called when a message is not done with. Where that cannot be noted it is handed out again after minutes."""
+        try:
+            with refusals_ignored():
+                super().reject(delivery_tag, requeue=requeue)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Called now and then to hand out again what has been worked on for too long."""
@@ -102,6 +106,11 @@ class Channel(redis.Channel):  # type: ignore[misc]
             elif not str(error).startswith(_UNBLOCKED):
                 raise
             raise Empty from error
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Called every second."""
+        with refusals_ignored():
+            super().maybe_refresh_binding_expiry()
 
     def _queue_bind(self, *args: Any) -> None:
         # Already there, but for the very first start.
