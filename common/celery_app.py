@@ -51,6 +51,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_proc_alive_timeout=900,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # What Redis refuses it takes again later: no reason for a worker to end.
+        broker_channel_error_retry=True,
         broker_transport_options={
             "visibility_timeout": settings.visibility_timeout_seconds,
             # Without it a publish on a half-open connection waits for ever.

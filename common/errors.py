@@ -63,8 +63,8 @@ class RedisSilent(RedisUnavailable):
         self.url = url
         ServiceUnavailable.__init__(
             self,
-            f"Redis at {url} takes connections but has not answered within {seconds:.0f} s: it hangs, or its host or "
-            "the network is overloaded. Jobs go on by themselves when it answers; a search has to be sent again.",
+            f"Redis does not answer at {url}: it takes connections, but was silent for {seconds:.0f} s. It hangs, or "
+            "its host or the network is overloaded. Jobs go on by themselves; a search has to be sent again.",
         )
 
 

@@ -13,6 +13,9 @@ local function settle(job, now)
   return 0
 end
 """
+# KEYS: job, partial, samples. A script, because Redis refuses transactions while it has no memory, also of what only
+# reads.
+READ = "return {redis.call('HGETALL', KEYS[1]), redis.call('HVALS', KEYS[2]), redis.call('LRANGE', KEYS[3], 0, -1)}"
 # KEYS: job, errors. ARGV: plan or "", a text of this call alone, length of the counters, counter, value, counter,
 # value…, path, error…
 # Sent again because its answer was lost, it adds nothing.

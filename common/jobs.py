@@ -305,8 +305,13 @@ class Client:
 
     def _send(self, task: str, *args: str) -> None:
         log_context.add(**log_context.task_fields(task, args))
-        policy = {"max_retries": 2, "interval_start": 0.1}
-        try:
-            self._celery.send_task(task, args=args, headers=log_context.task_headers(), retry=True, retry_policy=policy)
-        except OperationalError as error:
-            raise RedisUnavailable(public_url(self.settings.redis_url), error) from error
+        # Once more at once: the connection may have died while nothing was to be sent.
+        policy = {"max_retries": 1, "interval_start": 0.1}
+        with reported(self.settings):
+            try:
+                headers = log_context.task_headers()
+                self._celery.send_task(task, args=args, headers=headers, retry=True, retry_policy=policy)
+            except OperationalError as error:
+                if isinstance(error.__cause__, redis.RedisError):
+                    raise error.__cause__ from None
+                raise RedisUnavailable(public_url(self.settings.redis_url), error) from error

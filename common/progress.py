@@ -18,13 +18,12 @@ from datetime import datetime, timezone
 from typing import Any, cast
 
 import redis
-from redis.client import Pipeline
 
 from common import index_metrics
 from common import job_scripts as scripts
 from common.errors import JobStateConflict, UnknownJob
 from common.messages import FileError, IndexJob, JobState
-from common.redis_client import key, read_together
+from common.redis_client import key
 from common.worklist import WorkList, add_scan
 
 KEEP_FINISHED_SECONDS = 30 * 24 * 3600
@@ -45,6 +44,7 @@ class JobBoard:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._read = client.register_script(scripts.READ)
         self._add = client.register_script(scripts.ADD)
         self._finish_batch = client.register_script(scripts.FINISH_BATCH)
         self._finish_scan = client.register_script(scripts.FINISH_SCAN)
@@ -83,16 +83,12 @@ class JobBoard:
         Raises:
             UnknownJob: There is none of this id.
         """
-
-        def ask(pipe: Pipeline) -> None:
-            pipe.hgetall(_job(job_id))
-            pipe.hvals(_job(job_id, "partial"))
-            pipe.lrange(_job(job_id, "samples"), 0, -1)
-
-        fields, partial, samples = read_together(self._redis, ask)
+        keys = [_job(job_id), _job(job_id, "partial"), _job(job_id, "samples")]
+        fields, partial, samples = cast("list[list[bytes]]", self._read(keys=keys))
         if not fields:
             raise UnknownJob(job_id)
-        return _view(job_id, _decode(fields), [int(value) for value in partial], samples)
+        named = dict(zip(fields[::2], fields[1::2], strict=True))
+        return _view(job_id, _decode(named), [int(value) for value in partial], samples)
 
     def is_known(self, job_id: str) -> bool:
         """Whether Redis has the job."""

@@ -7,7 +7,7 @@ from typing import cast
 import redis
 
 from common.errors import UnknownPicture
-from common.redis_client import key
+from common.redis_client import key, refusals_ignored
 
 # At most so many are kept, of all searches together: some 200 MB. Under load the oldest go before they expire.
 MOST_PICTURES = 1000
@@ -30,8 +30,9 @@ class QueryPictures:
         self._most = most
 
     def keep(self, search_id: str, number: int, picture: bytes) -> None:
-        """Stores the preview of an upload of a search, counted from 0."""
-        with self._redis.pipeline() as pipe:
+        """Stores the preview of an upload of a search, counted from 0, unless Redis has no room for it."""
+        beyond: list[bytes] = []
+        with refusals_ignored(), self._redis.pipeline() as pipe:
             pipe.hset(_name(search_id), str(number), picture)
             pipe.expire(_name(search_id), self._ttl)
             pipe.lpush(_ORDER, search_id)

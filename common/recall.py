@@ -7,7 +7,7 @@ from typing import cast
 
 import redis
 
-from common.redis_client import key
+from common.redis_client import key, refusals_ignored
 
 KEY = key("metrics", "recall")
 DEPTH = 10
@@ -38,8 +38,8 @@ class RecallBoard:
         self._redis = client
 
     def add(self, hits: int, possible: int) -> None:
-        """Counts one sample."""
-        with self._redis.pipeline() as pipe:
+        """Counts one sample, if Redis takes it."""
+        with refusals_ignored(), self._redis.pipeline() as pipe:
             pipe.hincrby(KEY, "hits", hits)
             pipe.hincrby(KEY, "possible", possible)
             pipe.execute()

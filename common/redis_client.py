@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.client import Pipeline
 from redis.retry import Retry
 
 from common.errors import RedisFull, RedisRefuses, RedisSilent, RedisUnavailable, ServiceUnavailable
@@ -158,29 +157,6 @@ _silences: dict[str, _Silence] = {}
 def is_refusal(error: BaseException) -> bool:
     """Whether Redis answered that it takes nothing at present; what is only read still works then."""
     return _refusal(error) is not None
-
-
-def read_together(client: redis.Redis, ask: Callable[[Pipeline], object]) -> list[Any]:
-    """The answers to several questions as of one moment; of a Redis that is full, as of several.
-
-    Full, it refuses every transaction, even one that only reads.
-
-    Args:
-        client: Redis.
-        ask: Puts the commands into a pipeline.
-    """
-    try:
-        return _answers(client, ask, transaction=True)
-    except redis.RedisError as error:
-        if not is_refusal(error):
-            raise
-    return _answers(client, ask, transaction=False)
-
-
-def _answers(client: redis.Redis, ask: Callable[[Pipeline], object], *, transaction: bool) -> list[Any]:
-    with client.pipeline(transaction=transaction) as pipe:
-        ask(pipe)
-        return pipe.execute()
 
 
 @contextmanager

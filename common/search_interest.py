@@ -31,20 +31,16 @@ class Interest:
         pipe.exists(_wanted(search_id))
 
     def renew(self, search_id: str) -> None:
-        """Somebody wants the answer."""
-        # Only a new key needs memory.
-        if not self._redis.expire(_wanted(search_id), WANTED_SECONDS):
-            with refusals_ignored():
+        """Somebody wants the answer, as far as Redis takes a note of it."""
+        with refusals_ignored():
+            # Only a new key needs memory.
+            if not self._redis.expire(_wanted(search_id), WANTED_SECONDS):
                 self._redis.set(_wanted(search_id), 1, ex=WANTED_SECONDS)
 
-    def leave(self, connection: redis.Redis, search_id: str) -> None:
-        """Somebody wants it no more: it is not computed unless another one asks before long.
-
-        Args:
-            connection: Redis, or a pipeline that this is part of.
-            search_id: The search.
-        """
-        connection.expire(_wanted(search_id), LEAVING_SECONDS)
+    def leave(self, search_id: str) -> None:
+        """Somebody wants it no more: it is not computed unless another one asks before long."""
+        with refusals_ignored():  # then nobody renews it
+            self._redis.expire(_wanted(search_id), LEAVING_SECONDS)
 
     def wait(self, search_id: str, seconds: float) -> None:
         """Waits until the search has ended, or so long."""

@@ -8,48 +8,29 @@ alike.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import cast
 
 import redis
-from redis.client import Pipeline
 
 from common import stage_metrics
 from common.errors import InvalidCursor, UnknownSearch
-from common.messages import (
-    SearchPosition,
-    SearchQuery,
-    SearchRecord,
-    SearchResult,
-    SearchState,
-)
-from common.query_info import query_info
-from common.query_pictures import QueryPictures
-from common.redis_client import is_refusal, key, read_together, refusals_ignored
-from common.search_interest import Interest
+from common.messages import SearchPosition, SearchQuery, SearchRecord, SearchResult
+from common.redis_client import is_refusal, key, refusals_ignored
 from common.search_queue import QueueLimits, SearchQueue
+from common.search_reading import SearchReader, lost_key, stage_parts
 from common.settings import Settings
-from common.stopwatch import milliseconds_since, with_total
 
-# In a wait it is looked so often whether the client is still there, and said that it is.
-_LOOK_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
 # Pauses between attempts to store an answer that Redis refuses.
 _FINISH_PAUSES = (0.2, 0.5, 1.0, 2.0)
-# A wait lasts a little longer than the search may, so that it sees how that ends; 0 would mean for ever.
-_WAIT_BEYOND_SECONDS = 0.05
-
-# KEYS: poll, metrics. ARGV: milliseconds, expiry, field, increment, field, increment…
-# The first one to hand an answer out decides what its poll took, and counts it; all others repeat it.
-_FIRST_POLL = """
-if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2]) then
-  for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1]) end
-end
-return redis.call('GET', KEYS[1])
-"""
 
 
 @dataclass(frozen=True)
@@ -80,16 +61,7 @@ class TakenSearch:
     feature: QueryFeature | None = None
 
 
-@dataclass(frozen=True)
-class _Reading:
-    record: SearchRecord
-    open_as: SearchState | None
-    """None: answered, or given up."""
-    open_seconds: float
-    poll_ms: float | None
-
-
-class SearchBoard:
+class SearchBoard(SearchReader):
     """Reads and writes search records.
 
     Args:
@@ -107,13 +79,8 @@ class SearchBoard:
     def __init__(
         self, client: redis.Redis, *, ttl_seconds: int, timeout_seconds: int, limits: QueueLimits | None = None
     ) -> None:
-        self._redis = client
-        self._ttl = ttl_seconds
-        self._timeout = timeout_seconds
-        self.pictures = QueryPictures(client, ttl_seconds=ttl_seconds)
-        self.interest = Interest(client)
+        super().__init__(client, ttl_seconds=ttl_seconds, timeout_seconds=timeout_seconds)
         self.queue = SearchQueue(client, timeout_seconds=timeout_seconds, limits=limits or QueueLimits())
-        self._first_poll = client.register_script(_FIRST_POLL)
 
     @classmethod
     def of(cls, settings: Settings, client: redis.Redis) -> SearchBoard:
@@ -154,17 +121,6 @@ class SearchBoard:
             pipe.set(key("search", search_id, "open"), "queued", ex=self._timeout)
             pipe.execute()
         return record
-
-    def record(self, search_id: str) -> SearchRecord:
-        """The record as stored.
-
-        Raises:
-            UnknownSearch: There is none, or it has expired.
-        """
-        data = cast("bytes | None", self._redis.get(key("search", search_id)))
-        if data is None:
-            raise UnknownSearch
-        return SearchRecord.model_validate_json(data)
 
     def next_page(self, cursor: str, k: int | None = None) -> SearchQuery:
         """The query that goes on where a search ended.
@@ -237,25 +193,33 @@ class SearchBoard:
     ) -> None:
         """Stores the outcome, counts it, and wakes everybody who waits for it.
 
+        Where Redis does not take it, even after some seconds, those who wait are told so if that is possible.
+
         Args:
             record: The search.
             result: Its outcome.
             feature: What was searched for, if there may be more pages.
             outcome: As what it is counted; by default, the state of the result.
-
-        Raises:
-            redis.ResponseError: Redis refuses to store anything, even after some seconds.
         """
-        for pause in _FINISH_PAUSES:
+        for pause in (*_FINISH_PAUSES, 0.0):
             try:
                 return self._finish(record, result, feature, outcome or result.state)
             except redis.RedisError as error:
                 if not is_refusal(error):
                     raise
-                # What is not needed any more goes first: that may be all the memory that was missing.
+            # What is not needed any more goes first: that may be all the memory that was missing.
+            with refusals_ignored():
                 self._redis.delete(key("upload", record.result.id))
-                time.sleep(pause)
-        return self._finish(record, result, feature, outcome or result.state)
+            time.sleep(pause)
+        self._lose(record.result.id)
+
+    def _lose(self, search_id: str) -> None:
+        """Says that there is no room for an answer: a key may have another name also where no memory is left."""
+        logger.warning("the answer to search %s is lost: Redis does not take it", search_id)
+        with suppress(redis.ResponseError), self._redis.pipeline(transaction=False) as pipe:
+            pipe.rename(key("search", search_id, "open"), lost_key(search_id))
+            pipe.expire(lost_key(search_id), self._ttl)
+            pipe.execute()
 
     def _finish(self, record: SearchRecord, result: SearchResult, feature: QueryFeature | None, outcome: str) -> None:
         search_id = record.result.id
@@ -271,7 +235,7 @@ class SearchBoard:
                 kept = key("search", search_id, "feature")
                 pipe.hset(kept, mapping={"fingerprint": feature.fingerprint, "data": feature.data})
                 pipe.expire(kept, self._ttl)
-            stage_metrics.count(pipe, _parts(result), outcome)
+            stage_metrics.count(pipe, stage_parts(result), outcome)
             self.queue.ended(pipe, search_id, sum(record.upload_sizes))
             pipe.execute()
 
@@ -281,95 +245,9 @@ class SearchBoard:
         Raises:
             UnknownSearch: There is none, or it has expired.
         """
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.exists(key("search", search_id))
-            self.interest.leave(pipe, search_id)
-            is_known, _ = pipe.execute()
-        if not is_known:
+        if not self._redis.exists(key("search", search_id)):
             raise UnknownSearch
-
-    def result(
-        self,
-        search_id: str,
-        wait_seconds: float = 0,
-        is_ending: Callable[[], bool] = lambda: False,
-        is_there: Callable[[], bool] = lambda: True,
-    ) -> SearchResult:
-        """The state of a search; waits until it is answered, for at most `wait_seconds`.
-
-        Args:
-            search_id: The search.
-            wait_seconds: How long to wait.
-            is_ending: Asked every second; when true, the wait ends with the state as it is.
-            is_there: Asked every second, whether the client still waits: if not, this does not either.
-
-        Raises:
-            UnknownSearch: There is none, or it has expired.
-        """
-        deadline = time.monotonic() + wait_seconds
-        reading = self._read(search_id)
-        while reading.open_as is not None:
-            if not is_there():
-                self.interest.leave(self._redis, search_id)
-                break
-            self.interest.renew(search_id)
-            left = min(deadline - time.monotonic(), reading.open_seconds + _WAIT_BEYOND_SECONDS)
-            if left <= 0 or is_ending():
-                break
-            self.interest.wait(search_id, min(left, _LOOK_SECONDS))
-            reading = self._read(search_id)
-        if reading.record.finished_at is not None:
-            return self.described(reading.record, self._handed_out(reading))
-        if reading.open_as is None:
-            return self.described(reading.record, self._given_up(reading.record))
-        return self.described(reading.record, reading.record.result.model_copy(update={"state": reading.open_as}))
-
-    def described(self, record: SearchRecord, result: SearchResult) -> SearchResult:
-        """A result as clients get it: with what was searched for, which follows from the record."""
-        previews: Container[int] | None = None
-        if result.state == "failed" and record.query.after is None and record.upload_sizes:
-            previews = self.pictures.numbers(result.id)
-        return result.model_copy(update={"query": query_info(record, previews)})
-
-    def _read(self, search_id: str) -> _Reading:
-        def ask(pipe: Pipeline) -> None:
-            pipe.get(key("search", search_id))
-            pipe.get(key("search", search_id, "open"))
-            pipe.pttl(key("search", search_id, "open"))
-            pipe.get(key("search", search_id, "poll"))
-
-        data, open_as, open_ms, poll = read_together(self._redis, ask)
-        if data is None:
-            raise UnknownSearch
-        return _Reading(
-            record=SearchRecord.model_validate_json(data),
-            open_as=cast("SearchState", open_as.decode()) if open_as is not None else None,
-            open_seconds=max(0, open_ms) / 1000,
-            poll_ms=float(poll) if poll is not None else None,
-        )
-
-    def _handed_out(self, reading: _Reading) -> SearchResult:
-        """The outcome with the time until it was handed out for the first time."""
-        result, poll = reading.record.result, reading.poll_ms
-        if poll is None:
-            poll = round(milliseconds_since(cast("float", reading.record.finished_at)), 2)
-            took = with_total({**_parts(result), "poll": poll})
-            counts = stage_metrics.increments({"poll": poll, "total": took["total"]})
-            with refusals_ignored():
-                poll = float(
-                    self._first_poll(
-                        keys=[key("search", result.id, "poll"), stage_metrics.KEY],
-                        args=[poll, self._ttl, *(part for item in counts.items() for part in item)],
-                    )
-                )
-        return result.model_copy(update={"took_ms": with_total({**_parts(result), "poll": poll})})
-
-    def _given_up(self, record: SearchRecord) -> SearchResult:
-        error = (
-            f"No query worker answered within {self._timeout} s. Is one running? "
-            "Start it with: imagesearch worker --queues query"
-        )
-        return record.result.model_copy(update={"state": "failed", "error": error, "error_status": 503})
+        self.interest.leave(search_id)
 
 
 def _abandoned(record: SearchRecord) -> SearchResult:
@@ -380,11 +258,6 @@ def _abandoned(record: SearchRecord) -> SearchResult:
 def _stored(record: SearchRecord) -> str:
     """A record as it lies in Redis: without what is made anew each time it is handed out."""
     return record.model_dump_json(exclude={"result": {"query"}})
-
-
-def _parts(result: SearchResult) -> dict[str, float]:
-    """The stages without the total, which is not known before the answer is handed out."""
-    return {stage: value for stage, value in result.took_ms.items() if stage != "total"}
 
 
 def _split(data: bytes | None, sizes: tuple[int, ...]) -> tuple[bytes, ...] | None:

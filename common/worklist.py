@@ -174,7 +174,7 @@ class WorkList:
     def clear_batches(self, job_id: str) -> None:
         """Forgets all batches of a job, for a new plan."""
         names = [name for name in _texts(self._redis.hkeys(_key(job_id, "open"))) if name != SCAN_ITEM]
-        with self._redis.pipeline() as pipe:
+        with self._redis.pipeline(transaction=False) as pipe:
             pipe.delete(_key(job_id, "todo"))
             if names:
                 pipe.hdel(_key(job_id, "open"), *names)

@@ -19,7 +19,7 @@ from common import log_context
 from common.celery_app import BULK, QUERY, make_celery
 from common.errors import ImageSearchError
 from common.settings import Settings
-from workers import inbox
+from workers import transport
 from workers.awaiting_weights import await_weights
 from workers.drain import StopLine, end_in_time, seconds_to_end
 from workers.priority import yield_to_searches
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 settings = Settings.load()
 limit_libraries(settings, os.environ)  # NumPy and TensorFlow read it when they are imported, which is later
-inbox.use()
+transport.use()
 app = make_celery(settings)
 app.set_current()
 app.set_default()

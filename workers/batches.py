@@ -175,8 +175,14 @@ def _plan(worker: Runtime, job_id: str) -> None:
 def hand_out(worker: Runtime, job_id: str) -> None:
     """Sends the next batches of a job to the queue, as far as its share of the workers allows."""
     window = max(MIN_WINDOW, WINDOW_PER_WORKER * worker.bulk_workers())
-    for batch in worker.jobs.work.hand_out(job_id, window):
-        worker.send(INDEX_BATCH, job_id, batch)
+    batches = worker.jobs.work.hand_out(job_id, window)
+    for number, batch in enumerate(batches):
+        try:
+            worker.send(INDEX_BATCH, job_id, batch)
+        except PASSING:
+            # They are out already, and would be missed only after a while.
+            worker.leases.send_later(job_id, batches[number:])
+            raise
 
 
 def fail_job(worker: Runtime, job_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Looks at each message before Celery does: what none of our own clients would send is dropped with a line in the log.
+"""Looks at each message before Celery does: what none of our own clients would send is dropped.
 
 Whoever can write to Redis can put anything into a queue. Celery ends its consumer, or the whole worker, over some of
 it, and keeps some to deliver it again for ever. Our own messages are the name of a task and a few ids, as JSON.
@@ -9,28 +9,15 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from celery import current_app
-from kombu.transport import TRANSPORT_ALIASES, redis
-
-from common.celery_app import QUEUES
 from common.ids import is_id
-
-logger = logging.getLogger(__name__)
 
 # Ours have some 200.
 MAX_BODY_CHARACTERS = 8192
 _NONE_OF_OURS = {"timelimit": ([None, None], (None, None)), "expires": (None,), "compression": (None,)}
-
-
-def use() -> None:
-    """Makes Celery's connections of this process look. Called before the app is made."""
-    for scheme in ("redis", "rediss"):
-        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 
 
 def problem_of(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> str | None:
@@ -72,29 +59,3 @@ def _check(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> None:
 def _require(is_right: bool, problem: str) -> None:
     if not is_right:
         raise ValueError(problem)
-
-
-class Channel(redis.Channel):  # type: ignore[misc]
-    """A channel that outlives what is not even JSON."""
-
-    def _brpop_read(self, **options: Any) -> Any:
-        try:
-            return super()._brpop_read(**options)
-        except (ValueError, RecursionError) as error:
-            logger.warning("dropped a message: %s", str(error)[:200])
-            return True
-
-
-class Transport(redis.Transport):  # type: ignore[misc]
-    """Kombu's transport for Redis, which hands on only messages of ours; those of Flower and the like, too."""
-
-    Channel = Channel
-
-    def _deliver(self, message: Any, queue: str) -> None:
-        if queue in QUEUES:
-            runs = {name: task.run for name, task in current_app.tasks.items()}
-            problem = problem_of(message, runs)
-            if problem is not None:
-                logger.warning("dropped a message in the queue %s: %s", queue, problem)
-                return
-        super()._deliver(message, queue)

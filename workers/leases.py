@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import redis
@@ -66,6 +66,11 @@ class Leases:
         finally:
             with self._lock:
                 self._held.discard(key)
+
+    def send_later(self, job_id: str, items: Iterable[str]) -> None:
+        """Has the messages of items sent that could not be sent now."""
+        with self._lock:
+            self._owed.update((job_id, item) for item in items)
 
     def look_after(self) -> None:
         """Renews what is held, and gives back what could not be given back before. Called every few seconds.

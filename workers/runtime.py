@@ -159,7 +159,7 @@ class Runtime:
         """Logs a trouble when it begins and when it is over; with a traceback, if it is none that is known."""
         known = own_error(error, self.settings) if isinstance(error, redis.RedisError) else error
         unexpected = None if isinstance(known, EXPECTED) else error
-        told = None if error is None else str(known or error)
+        told = None if error is None else str(known or error).removeprefix(f"{name} ")
         self._episodes.note(name, told, kind=type(known or error).__name__, error=unexpected)
 
     def _clean(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from benchmarks.system import wait_until
-from common import search_interest, searches, stage_metrics
+from common import search_interest, search_reading, stage_metrics
 from common.celery_app import QUERY
 from common.errors import RedisFull, TooManySearches
 from common.messages import SearchQuery, SearchRecord
@@ -191,7 +191,7 @@ def test_whoever_asks_before_its_turn_has_it_computed(client: redis.Redis) -> No
 
 
 def test_one_who_waits_keeps_what_another_one_left(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(search_reading, "_LOOK_SECONDS", 0.05)
     board = board_for(client)
     record = submit(board)
     stays = threading.Event()
