@@ -1,4 +1,4 @@
-"""Changes what workers in other processes do: a slower model, a model that only sleeps, files that kill or hang.
+"""Changes what workers in other processes do: a slower model, a model that only sleeps, less patience, files that kill.
 
 The change travels as JSON in the variable `INJECT`. Python runs `injected/sitecustomize.py` when it starts; that
 calls `apply`.
@@ -21,18 +21,30 @@ _FOLDER = Path(__file__).parent / "injected"
 
 
 @contextmanager
-def injected(*, slow: float = 0.0, stub: float | None = None, poison: str = "", trap: str = "") -> Iterator[None]:
-    """What is started inside the block is changed.
+def injected(
+    *,
+    slow: float | None = None,
+    stub: float | None = None,
+    lease: float | None = None,
+    drain: float | None = None,
+    poison: str | None = None,
+    trap: str | None = None,
+) -> Iterator[None]:
+    """What is started inside the block is changed; what is not given here is as in the block around it.
 
     Args:
         slow: Seconds that the real model sleeps for each picture, beside its work.
         stub: Seconds that a model without TensorFlow sleeps for each picture; it replaces the real one.
+        lease: After so many seconds without a sign of a worker, another one gets its work.
+        drain: A bulk worker that is told to stop goes on for at most so many seconds.
         poison: A file with this text in its name kills the process that reads it.
         trap: A picture whose file ends with this text and a colon and one of the `TRAPS` springs that trap on the
             process that decodes it.
     """
     before = {name: os.environ.get(name) for name in ("INJECT", "PYTHONPATH")}
-    os.environ["INJECT"] = json.dumps({"slow": slow, "stub": stub, "poison": poison, "trap": trap})
+    given = {"slow": slow, "stub": stub, "lease": lease, "drain": drain, "poison": poison, "trap": trap}
+    around = json.loads(os.environ.get("INJECT", "{}"))
+    os.environ["INJECT"] = json.dumps(around | {name: value for name, value in given.items() if value is not None})
     project = str(_FOLDER.parents[1])
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_FOLDER), project, before["PYTHONPATH"]]))
     try:
@@ -49,15 +61,18 @@ def apply(text: str) -> None:
     """Makes the changes in this process."""
     wanted = json.loads(text)
     if "workers.decoders.child" in sys.orig_argv:
-        if wanted["trap"]:
+        if "trap" in wanted:
             _set_traps(wanted["trap"])
         return
-    if wanted["slow"]:
-        _slow_down(wanted["slow"])
-    if wanted["stub"] is not None:
-        _stub(wanted["stub"])
-    if wanted["poison"]:
-        _poison(wanted["poison"])
+    changes: dict[str, Callable[[Any], None]] = {
+        "slow": _slow_down,
+        "stub": _stub,
+        "lease": _shorten_leases,
+        "drain": _shorten_stops,
+        "poison": _poison,
+    }
+    for name in wanted.keys() & changes.keys():
+        changes[name](wanted[name])
 
 
 def _slow_down(seconds: float) -> None:
@@ -76,6 +91,18 @@ def _stub(seconds: float) -> None:
     from workers import extractor
 
     extractor.load_extractor = lambda settings, weights, **_: StubExtractor(seconds)  # type: ignore[assignment]
+
+
+def _shorten_leases(seconds: float) -> None:
+    from common.worklist import WorkList
+
+    WorkList.__init__.__defaults__ = (seconds,)  # type: ignore[misc]
+
+
+def _shorten_stops(seconds: float) -> None:
+    from workers import drain
+
+    drain.OTHER_SECONDS = seconds
 
 
 def _poison(text: str) -> None:

@@ -180,17 +180,21 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Kills the whole process group at once, as a power cut would."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> None:
         """Asks it to stop, and kills what has not stopped after a while."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        self.process.terminate()
+        self.wait_stopped()
+
+    def wait_stopped(self) -> None:
+        """Waits until it has stopped, and kills it if it has not after a while."""
+        try:
+            self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
 
 class System:
@@ -220,9 +224,16 @@ class System:
         return worker
 
     def stop(self) -> None:
-        """Stops all workers."""
+        """Stops all workers, side by side."""
         for worker in self._workers:
-            worker.stop()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.wait_stopped()
+
+    def kill(self) -> None:
+        """Kills all workers at once, where nothing that they do any more matters."""
+        for worker in self._workers:
+            worker.kill()
 
     def wait_for_job(self, job_id: str, seconds: float = READY_SECONDS, *, every: float = 0.05) -> IndexJob:
         """Waits until a job has ended."""

@@ -112,17 +112,12 @@ class _Up:
             jobs = submit_jobs(client, folders, interrupted)
             if self._supervisor.wait_ready(WEB, QUERY, until=Waiting(client, self._stop).is_over):
                 _say(f"Imagesearch is ready: {self._url}")
-                self._tell_if_untrained()
+                tell_if_untrained(self._settings)
             with closing(JobFollower(client, sys.stdout, jobs)) as follower:
                 while not self._stop.requested():
                     self._supervisor.poll()
                     follower.show()
                     time.sleep(POLL_SECONDS)
-
-    def _tell_if_untrained(self) -> None:
-        spec = resolved_model(self._settings)
-        if spec is not None and not spec.trained:
-            _say(UNTRAINED.format(folder=self._settings.data_dir / "models"))
 
     def _record(self, children: tuple[Child, ...]) -> None:
         settings = self._settings
@@ -156,6 +151,13 @@ class Waiting:
                 _say(f"{detail[0].upper()}{detail[1:]}.".replace("..", "."))
             self._told |= details
         return self._stop.requested()
+
+
+def tell_if_untrained(settings: Settings) -> None:
+    """Says what untrained weights mean and how to get others, if the workers have loaded such."""
+    spec = resolved_model(settings)
+    if spec is not None and not spec.trained:
+        _say(UNTRAINED.format(folder=settings.data_dir / "models"))
 
 
 def _clear_leftovers(data_dir: Path) -> None:

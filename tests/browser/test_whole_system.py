@@ -28,7 +28,7 @@ def system(settings: Settings, fast_model: Path, library: Path, tmp_path: Path) 
     system.start_worker("query")
     bulk.wait_ready()
     yield system
-    system.stop()
+    system.kill()
 
 
 def test_a_folder_is_indexed_and_its_pictures_are_found(system: System, page: Page, library: Path) -> None:

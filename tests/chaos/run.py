@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.injection import injected
 from benchmarks.system import System, running_redis
 from common.settings import LibraryRoot, Settings
 from common.store import open_store
@@ -41,35 +43,38 @@ class Subject:
     """What is indexed, by what, and what must come out."""
 
     photos: Path
-    model: Path
+    model: Path | None
+    """None: one that only sleeps."""
     expected: Content
 
 
-def prepare(folder: Path, photos: Path | None, count: int, model: Path | None = None) -> Subject:
+def prepare(folder: Path, photos: Path | None, count: int, *, real: bool = True) -> Subject:
     """Makes the library, and indexes it without any disturbance.
 
     Args:
         folder: An empty folder.
         photos: Real photos; pictures are generated without them.
         count: How many.
-        model: A fast model; made if it is not given.
+        real: Whether workers have a fast model; else one that only sleeps, with which they start in a second.
     """
     library = folder / "photos"
     make_library(library, photos, count)
-    model = model or save_fast_model(folder)
+    model = save_fast_model(folder) if real else None
     with running_redis() as url:
         roots = (LibraryRoot(name="photos", path=library),)
         settings = Settings(
             redis_url=url,
             data_dir=folder / "data",
             library_roots=roots,
-            model=str(model),
+            model=str(model or "vgg16"),
+            weights="untrained",
             precision="float32",
             threads=1,
         )
         system = System(settings, folder)
         try:
-            system.start_worker("bulk")
+            with nullcontext() if real else injected(stub=0):
+                system.start_worker("bulk")
             job = system.index("photos")
         finally:
             system.stop()

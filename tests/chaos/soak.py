@@ -132,7 +132,7 @@ class Soak:
 
     def _start(self, role: str) -> None:
         queues = role.split()[0]
-        with injected(slow=BULK_SLEEP_SECONDS if queues == "bulk" else 0.0):
+        with injected(slow=BULK_SLEEP_SECONDS if queues == "bulk" else None):
             worker = self._system.start_worker(queues, ready=False)
         self._victims[role], self._roots[role] = worker, worker.process.pid
 

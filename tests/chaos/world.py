@@ -34,19 +34,21 @@ class World:
     Args:
         folder: An empty folder for everything.
         photos: The library; its files are touched.
-        model: A fast model.
+        model: A fast model; None for one that only sleeps.
         rng: Decides what happens.
     """
 
-    def __init__(self, folder: Path, photos: Path, model: Path, rng: random.Random) -> None:
+    def __init__(self, folder: Path, photos: Path, model: Path | None, rng: random.Random) -> None:
         self.rng = rng
         self.photos = photos
+        self._is_real = model is not None
         self.redis = RedisProcess()
         self.settings = Settings(
             redis_url=self.redis.url,
             data_dir=folder / "data",
             library_roots=(LibraryRoot(name="photos", path=photos),),
-            model=str(model),
+            model=str(model or "vgg16"),
+            weights="untrained",
             precision="float32",
             threads=1,
             batch_seconds=BATCH_SECONDS,
@@ -105,7 +107,8 @@ class World:
             time.sleep(0.05)
 
     def _start_worker(self, queues: str) -> None:
-        with injected(slow=SLEEP_SECONDS if queues != "query" else 0.0):
+        seconds = SLEEP_SECONDS if queues != "query" else 0.0
+        with injected(slow=seconds) if self._is_real else injected(stub=seconds):
             worker = self.system.start_worker(queues, ready=False)
         self._workers[worker] = queues
         self._groups.append(worker.process.pid)

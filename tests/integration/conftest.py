@@ -1,13 +1,20 @@
-"""Real workers in processes, on a real Redis and a real store."""
+"""Real workers in processes, on a real Redis and a real store.
+
+At the end of a test they are killed, which takes no time; how they stop when they are asked to is a matter of
+`test_stopping.py`.
+"""
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from benchmarks.injection import injected
 from benchmarks.system import System, running_redis
 from common.settings import LibraryRoot, Settings
 from common.store import open_store
@@ -15,6 +22,10 @@ from tests.pictures import photo
 
 # So short that every job has several batches.
 BATCH_SECONDS = 0.01
+# What a picture takes where the model only sleeps: a job of some hundred lasts long enough for something to happen.
+PICTURE_SECONDS = 0.02
+# Workers renew their leases every two seconds, also on a busy machine nearly so.
+LEASE_SECONDS = 8.0
 
 
 @pytest.fixture
@@ -23,7 +34,20 @@ def system(settings: Settings, fast_model: Path, tmp_path: Path) -> Iterator[Sys
     changed = settings.model_copy(update={"model": str(fast_model), "batch_seconds": BATCH_SECONDS})
     system = System(changed, tmp_path)
     yield system
-    system.stop()
+    system.kill()
+
+
+@pytest.fixture
+def light(settings: Settings, tmp_path: Path) -> Iterator[System]:
+    """A system without workers, for what has nothing to do with the network.
+
+    The workers that a test starts have a model that only sleeps, so they are ready in a second; and what a killed one
+    held goes to another after a shorter time.
+    """
+    system = System(settings.model_copy(update={"batch_seconds": BATCH_SECONDS}), tmp_path)
+    with injected(stub=PICTURE_SECONDS, lease=LEASE_SECONDS):
+        yield system
+    system.kill()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +74,7 @@ def shared_system(fast_model: Path, tmp_path_factory: pytest.TempPathFactory) ->
             bulk.wait_ready()
             yield system
         finally:
-            system.stop()
+            system.kill()
 
 
 @pytest.fixture
@@ -77,4 +101,12 @@ def fill(folder: Path, seeds: range) -> None:
     """Writes one JPEG for each seed."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
-        photo(seed).save(folder / f"{seed:04}.jpg", quality=90)
+        (folder / f"{seed:04}.jpg").write_bytes(jpeg(seed))
+
+
+@cache  # to paint one takes ten milliseconds, and many tests want the same hundreds
+def jpeg(seed: int) -> bytes:
+    """The bytes of the picture of a seed."""
+    buffer = io.BytesIO()
+    photo(seed).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

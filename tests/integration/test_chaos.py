@@ -10,8 +10,8 @@ from tests.chaos.run import Plan, Subject, prepare, run
 
 
 @pytest.fixture(scope="module")
-def subject(fast_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
-    return prepare(tmp_path_factory.mktemp("subject"), None, 150, fast_model)
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return prepare(tmp_path_factory.mktemp("subject"), None, 150, real=False)
 
 
 def test_the_store_is_right_whatever_was_killed_meanwhile(subject: Subject, tmp_path: Path) -> None:

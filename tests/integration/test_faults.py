@@ -10,7 +10,7 @@ from benchmarks.system import System, wait_until
 from common.store import open_store
 from tests.integration.conftest import fill
 
-MANY = 400
+MANY = 200
 
 
 def verify(system: System) -> None:
@@ -24,60 +24,60 @@ def live_paths(system: System) -> list[str]:
     return [entry.path for entry in store.catalog.below(None)]
 
 
-def test_a_job_survives_the_kill_of_its_worker(system: System, library: Path) -> None:
+def test_a_job_survives_the_kill_of_its_worker(light: System, library: Path) -> None:
     fill(library, range(MANY))
-    worker = system.start_worker("bulk")
-    job = system.client.submit_index_job("photos")
-    wait_until(lambda: system.client.job(job.id).done >= 32, "two batches are done")
+    worker = light.start_worker("bulk")
+    job = light.client.submit_index_job("photos")
+    wait_until(lambda: light.client.job(job.id).done >= 32, "two batches are done")
     worker.kill()
-    assert system.client.job(job.id).state in {"scanning", "running"}
-    system.start_worker("bulk")
-    ended = system.wait_for_job(job.id)
+    assert light.client.job(job.id).state in {"scanning", "running"}
+    light.start_worker("bulk")
+    ended = light.wait_for_job(job.id)
     assert (ended.state, ended.found, ended.total, ended.done, ended.failed) == ("done", MANY, MANY, MANY, 0)
-    assert live_paths(system) == [f"photos/{number:04}.jpg" for number in range(MANY)]
-    verify(system)
-    again = system.index("photos")
+    assert live_paths(light) == [f"photos/{number:04}.jpg" for number in range(MANY)]
+    verify(light)
+    again = light.index("photos")
     assert (again.unchanged, again.total) == (MANY, 0)
 
 
-def test_a_job_survives_the_kill_of_a_child_process(system: System, library: Path) -> None:
+def test_a_job_survives_the_kill_of_a_child_process(light: System, library: Path) -> None:
     fill(library, range(MANY))
-    system.start_worker("bulk")
-    job = system.client.submit_index_job("photos")
-    wait_until(lambda: system.client.job(job.id).done >= 16, "a batch is done")
-    (child,) = {worker.pid for worker in system.client.workers()}
+    light.start_worker("bulk")
+    job = light.client.submit_index_job("photos")
+    wait_until(lambda: light.client.job(job.id).done >= 16, "a batch is done")
+    (child,) = {worker.pid for worker in light.client.workers()}
     os.kill(child, signal.SIGKILL)
-    ended = system.wait_for_job(job.id)
+    ended = light.wait_for_job(job.id)
     assert (ended.state, ended.total, ended.done, ended.failed, ended.error) == ("done", MANY, MANY, 0, None)
-    verify(system)
+    verify(light)
 
 
-def test_a_job_can_be_paused_resumed_and_cancelled(system: System, library: Path) -> None:
+def test_a_job_can_be_paused_resumed_and_cancelled(light: System, library: Path) -> None:
     fill(library, range(MANY))
-    system.start_worker("bulk")
-    job = system.client.submit_index_job("photos")
-    wait_until(lambda: system.client.job(job.id).done >= 16, "a batch is done")
-    system.client.pause_job(job.id)
-    wait_until(lambda: system.client.queues().bulk == 0, "the waiting batches are put aside")
-    wait_until(lambda: all(w.state == "idle" for w in system.client.workers()), "the running batch ends")
-    paused = system.client.job(job.id)
+    light.start_worker("bulk")
+    job = light.client.submit_index_job("photos")
+    wait_until(lambda: light.client.job(job.id).done >= 16, "a batch is done")
+    light.client.pause_job(job.id)
+    wait_until(lambda: light.client.queues().bulk == 0, "the waiting batches are put aside")
+    wait_until(lambda: all(w.state == "idle" for w in light.client.workers()), "the running batch ends")
+    paused = light.client.job(job.id)
     assert paused.state == "paused"
     assert 0 < paused.done < MANY
     assert paused.eta_seconds is None
-    system.client.resume_job(job.id)
-    ended = system.wait_for_job(job.id)
+    light.client.resume_job(job.id)
+    ended = light.wait_for_job(job.id)
     assert (ended.state, ended.done, ended.error) == ("done", MANY, None)
 
     fill(library, range(MANY, 2 * MANY))
-    job = system.client.submit_index_job("photos")
-    wait_until(lambda: system.client.job(job.id).done >= 16, "a batch is done")
-    system.client.cancel_job(job.id)
-    wait_until(lambda: system.client.queues().bulk == 0, "the waiting batches are dropped")
-    wait_until(lambda: all(w.state == "idle" for w in system.client.workers()), "the running batch ends")
-    assert system.client.job(job.id).state == "cancelled"
-    kept = len(live_paths(system))
+    job = light.client.submit_index_job("photos")
+    wait_until(lambda: light.client.job(job.id).done >= 16, "a batch is done")
+    light.client.cancel_job(job.id)
+    wait_until(lambda: light.client.queues().bulk == 0, "the waiting batches are dropped")
+    wait_until(lambda: all(w.state == "idle" for w in light.client.workers()), "the running batch ends")
+    assert light.client.job(job.id).state == "cancelled"
+    kept = len(live_paths(light))
     assert MANY < kept < 2 * MANY
-    verify(system)
+    verify(light)
 
 
 def test_a_worker_without_weights_ends_and_says_how_to_provide_them(system: System) -> None:
@@ -108,7 +108,7 @@ def test_another_model_gets_a_store_of_its_own(system: System, library: Path, tm
     fill(library, range(5))
     worker = system.start_worker("bulk")
     system.index("photos")
-    worker.stop()
+    worker.kill()
     other = tmp_path / "other.keras"
     other.write_bytes(Path(system.settings.model).read_bytes())
     changed = system.settings.model_copy(update={"model": str(other)})
@@ -117,22 +117,22 @@ def test_another_model_gets_a_store_of_its_own(system: System, library: Path, tm
         second.start_worker("bulk")
         assert second.index("photos").done == 5
     finally:
-        second.stop()
+        second.kill()
     stores = sorted(path.name for path in (system.settings.data_dir / "stores").iterdir())
     assert [name.split("-")[0] for name in stores] == ["other", "small"]
     assert len(live_paths(system)) == 5
 
 
-def test_searches_are_answered_while_a_job_runs(system: System, library: Path) -> None:
+def test_searches_are_answered_while_a_job_runs(light: System, library: Path) -> None:
     fill(library, range(MANY))
-    bulk = system.start_worker("bulk", ready=False)
-    system.start_worker("query")
+    bulk = light.start_worker("bulk", ready=False)
+    light.start_worker("query")
     bulk.wait_ready()
-    job = system.client.submit_index_job("photos")
+    job = light.client.submit_index_job("photos")
     # Not the job's counter: it shows files of a batch that is not published yet.
-    wait_until(lambda: bool(live_paths(system)), "a batch is published")
-    result = system.search((library / "0000.jpg").read_bytes(), k=1)
+    wait_until(lambda: bool(live_paths(light)), "a batch is published")
+    result = light.search((library / "0000.jpg").read_bytes(), k=1)
     assert result.state == "done"
     assert 0 < (result.indexed or 0) <= MANY
     assert result.results[0].path == "photos/0000.jpg"
-    assert system.wait_for_job(job.id).done == MANY
+    assert light.wait_for_job(job.id).done == MANY

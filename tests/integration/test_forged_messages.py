@@ -68,7 +68,7 @@ def system(settings: Settings, tmp_path: Path) -> Iterator[System]:
     """A system whose workers need no model."""
     system = System(settings, tmp_path)
     yield system
-    system.stop()
+    system.kill()
 
 
 def test_forged_messages_are_dropped_and_the_worker_lives(system: System, tmp_path: Path) -> None:

@@ -7,33 +7,43 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from benchmarks.injection import injected
 from benchmarks.system import environment, wait_until
+from common.errors import RedisUnavailable
+from common.jobs import Client
 from common.redis_server import redis_server_binary
 from common.settings import LibraryRoot, Settings
 from common.store import open_store
-from tests.integration.conftest import fill
+from tests.integration.conftest import BATCH_SECONDS, LEASE_SECONDS, PICTURE_SECONDS, fill
 from tests.integration.hosts import Host, can_make_hosts, network
 
-PICTURES = 400
+PICTURES = 200
 PASSWORD = "only-for-this-test"
 
 
 class Site:
-    """A Redis on the first host, and commands on any."""
+    """A Redis on the first host, and commands on any.
 
-    def __init__(self, hosts: list[Host], folder: Path, model: Path) -> None:
+    Attributes:
+        client: For waiting: it looks at Redis without a host of its own, through a Unix socket.
+    """
+
+    def __init__(self, hosts: list[Host], folder: Path, socket: Path) -> None:
         self.hosts = hosts
         self.library = folder / "pictures"
         self.data = folder / "data"
         self._folder = folder
-        self._model = model
         self._processes: list[subprocess.Popen[bytes]] = []
         redis = [str(redis_server_binary()), "--bind", hosts[0].address, "--requirepass", PASSWORD, "--save", ""]
+        redis += ["--unixsocket", str(socket)]
+        self.client = Client(Settings(redis_url=f"unix://:{PASSWORD}@{socket}", data_dir=self.data))
         self._start(hosts[0].command([*redis, "--dir", str(folder)]), {}, folder / "redis.log")
 
     def settings(self, host: Host) -> Settings:
@@ -45,10 +55,10 @@ class Site:
             data_dir=self.data,
             cache_dir=own / "cache",
             library_roots=(LibraryRoot(name="photos", path=own / "mnt"),),
-            model=str(self._model),
+            weights="untrained",
             precision="float32",
             threads=1,
-            batch_seconds=0.01,
+            batch_seconds=BATCH_SECONDS,
         )
 
     def worker(self, host: Host, queues: str) -> subprocess.Popen[bytes]:
@@ -93,12 +103,16 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, fast_model: Path) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[Site]:
     if not can_make_hosts():
         pytest.skip("needs root, iproute2 and network namespaces")
-    with network(4) as hosts:
+    with (
+        tempfile.TemporaryDirectory(prefix="is-") as short,  # a socket's path has at most about 100 characters
+        network(4) as hosts,
+        injected(stub=PICTURE_SECONDS, lease=LEASE_SECONDS),
+    ):
         (tmp_path / "pictures").mkdir()
-        site = Site(hosts, tmp_path, fast_model)
+        site = Site(hosts, tmp_path, Path(short) / "redis.sock")
         try:
             yield site
         finally:
@@ -107,9 +121,9 @@ def site(tmp_path: Path, fast_model: Path) -> Iterator[Site]:
 
 def workers(site: Site) -> set[str]:
     """The names of the hosts whose workers are ready."""
-    listed = site.cli(site.hosts[0], "status")["workers"]
-    assert isinstance(listed, list)
-    return {worker["host"] for worker in listed if worker["state"] in {"idle", "busy"}}
+    with suppress(RedisUnavailable):  # it is being started
+        return {worker.host for worker in site.client.workers() if worker.state in {"idle", "busy"}}
+    return set()
 
 
 def test_workers_of_several_hosts_share_a_job_and_may_come_and_go(site: Site) -> None:
@@ -118,16 +132,15 @@ def test_workers_of_several_hosts_share_a_job_and_may_come_and_go(site: Site) ->
     dies = site.worker(second, "bulk")
     site.worker(third, "bulk")
     wait_until(lambda: workers(site) == {second.name, third.name}, "two hosts are ready")
-    job = site.cli(first, "index", "photos")
+    listed = site.cli(first, "status")["workers"]
+    assert isinstance(listed, list)
+    assert {worker["host"] for worker in listed} == {second.name, third.name}
+    job_id = str(site.cli(first, "index", "photos")["id"])
     joins = site.worker(fourth, "bulk")
-
-    def done() -> int:
-        return int(str(site.cli(first, "jobs", str(job["id"]))["done"]))
-
-    wait_until(lambda: done() >= 40, "the job has begun")
+    wait_until(lambda: site.client.job(job_id).done >= 40, "the job has begun")
     site.kill(dies)
-    wait_until(lambda: site.cli(first, "jobs", str(job["id"]))["state"] == "done", "the job ends")
-    ended = site.cli(first, "jobs", str(job["id"]))
+    wait_until(lambda: site.client.job(job_id).state == "done", "the job ends")
+    ended = site.cli(first, "jobs", job_id)
     assert (ended["total"], ended["done"], ended["failed"]) == (PICTURES, PICTURES, 0)
     assert joins.poll() is None
 

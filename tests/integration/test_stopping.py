@@ -51,7 +51,7 @@ def test_no_search_gets_lost_when_a_query_worker_stops(system: System, library: 
 
 def test_a_batch_that_takes_too_long_is_handed_to_another_worker(system: System, library: Path) -> None:
     fill(library, range(40))
-    with injected(stub=30):
+    with injected(stub=30, drain=3):
         slow = system.start_worker("bulk")
     job = system.client.submit_index_job("photos")
 

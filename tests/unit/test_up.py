@@ -15,6 +15,7 @@ from PIL import Image
 from common.cli.app import run
 from common.errors import ConfigurationError, FolderNotFound
 from common.jobs import Client
+from common.models import ModelSpec, publish_model
 from common.presence import PresenceReporter
 from common.progress import JobBoard
 from common.redis_client import connect
@@ -23,7 +24,7 @@ from common.up import sample
 from common.up.parts import address, free_port
 from common.up.recovery import INTERRUPTED, InterruptedJob, end_interrupted_jobs, submit_jobs
 from common.up.roots import choose_roots
-from common.up.run import Waiting
+from common.up.run import Waiting, tell_if_untrained
 from common.up.run_record import (
     AlreadyRunning,
     RunRecord,
@@ -276,6 +277,28 @@ def test_a_job_that_is_under_way_is_not_submitted_twice(settings: Settings) -> N
 
 
 # --- waiting for the workers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_untrained_weights_are_told_with_where_to_put_others(
+    bare: Settings, trained: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_if_untrained(bare)
+    assert capsys.readouterr().out == ""  # no worker has loaded a model
+    spec = ModelSpec(
+        architecture="vgg16",
+        layer="fc1",
+        weights_sha256="0" * 64,
+        preprocessing="none",
+        dimension=8,
+        input_size=(8, 8),
+        trained=trained,
+    )
+    publish_model(bare, spec)
+    tell_if_untrained(bare)
+    said = capsys.readouterr().out
+    assert ("The model is UNTRAINED" in said) is not trained
+    assert (str(bare.data_dir / "models") in said) is not trained
 
 
 def test_what_a_worker_says_takes_long_is_told_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.errors import ModelError
-from common.settings import Settings
+from common.settings import LibraryRoot, Settings
 from common.weights import WeightsStatus, resolve_weights
 from tests.pictures import photo
 from workers.extractor import FeatureExtractor, load_extractor
@@ -21,12 +24,55 @@ from workers.network.pictures import ENOUGH_PICTURES, count_pictures, trial_pict
 from workers.network.preparation import Prepared, draft_path, prepare, record_path
 
 
-@pytest.fixture
-def settings(settings: Settings, fast_model: Path) -> Settings:
-    """The small model, on a library with enough pictures, in int8."""
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with enough pictures, to be copied."""
+    folder = tmp_path_factory.mktemp("painted") / "photos"
+    folder.mkdir()
     for number in range(ENOUGH_PICTURES + 2):
-        photo(number, (96, 72)).save(settings.library_roots[0].path / f"{number}.jpg")
+        photo(number, (96, 72)).save(folder / f"{number}.jpg")
+    return folder
+
+
+@pytest.fixture
+def settings(settings: Settings, fast_model: Path, painted: Path) -> Settings:
+    """The small model, on a library with enough pictures, in int8."""
+    shutil.copytree(painted, settings.library_roots[0].path, dirs_exist_ok=True)
     return settings.model_copy(update={"model": str(fast_model), "precision": "int8"})
+
+
+@pytest.fixture(scope="module")
+def converted(fast_model: Path, painted: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Prepares the model in a precision, once, and gives the folder that it left."""
+
+    @cache
+    def folder(precision: str) -> Path:
+        data_dir = tmp_path_factory.mktemp(precision)
+        settings = Settings(
+            data_dir=data_dir,
+            library_roots=(LibraryRoot(name="photos", path=painted),),
+            model=str(fast_model),
+            precision=precision,  # type: ignore[arg-type]
+            threads=1,
+        )
+        prepare(settings, weights(settings), 1, lambda text: None)
+        return data_dir / "models"
+
+    return folder
+
+
+@pytest.fixture
+def prepared(settings: Settings, converted: Callable[[str], Path]) -> Settings:
+    """The same settings on a data folder in which the model is prepared already."""
+    shutil.copytree(converted("int8"), settings.data_dir / "models")
+    return settings
+
+
+@pytest.fixture
+def chosen(settings: Settings, converted: Callable[[str], Path]) -> Settings:
+    """The same in the precision `auto`, where the fastest has been chosen already."""
+    shutil.copytree(converted("auto"), settings.data_dir / "models")
+    return with_precision(settings, "auto")
 
 
 def weights(settings: Settings) -> WeightsStatus:
@@ -45,25 +91,24 @@ def with_precision(settings: Settings, precision: str) -> Settings:
     return settings.model_copy(update={"precision": precision})
 
 
-def test_int8_features_are_close_to_those_of_float32(settings: Settings) -> None:
-    rounded, exact = load(settings), load(with_precision(settings, "float32"))
+def test_int8_features_are_close_to_those_of_float32(prepared: Settings) -> None:
+    rounded, exact = load(prepared), load(with_precision(prepared, "float32"))
     assert (rounded.precision, exact.precision) == ("int8", "float32")
     assert rounded.spec == exact.spec
-    some = pixels(19, settings)
+    some = pixels(19, prepared)
     cosines = (rounded.extract(some) * exact.extract(some)).sum(axis=1)
     assert cosines.min() >= 0.99
     assert cosines.min() < 1.0
 
 
-def test_a_feature_in_int8_does_not_depend_on_its_batch(settings: Settings) -> None:
-    extractor = load(settings)
-    some = pixels(11, settings)
+def test_a_feature_in_int8_does_not_depend_on_its_batch(prepared: Settings) -> None:
+    extractor = load(prepared)
+    some = pixels(11, prepared)
     alone = np.concatenate([extractor.extract(some[row : row + 1]) for row in range(11)])
     np.testing.assert_allclose(extractor.extract(some), alone, atol=1e-5)
 
 
-def test_a_prepared_model_runs_without_tensorflow(settings: Settings) -> None:
-    prepare(settings, weights(settings), 1, lambda text: None)
+def test_a_prepared_model_runs_without_tensorflow(prepared: Settings) -> None:
     code = (
         "import sys\n"
         "from workers.extractor import load_extractor\n"
@@ -72,7 +117,7 @@ def test_a_prepared_model_runs_without_tensorflow(settings: Settings) -> None:
         "extractor = load_extractor(request.settings, request.weights, threads=1)\n"
         "print(extractor.precision, 'tensorflow' in sys.modules, 'keras' in sys.modules)\n"
     )
-    request = preparation.Request(settings=settings, weights=weights(settings), threads=1, target=Path("none"))
+    request = preparation.Request(settings=prepared, weights=weights(prepared), threads=1, target=Path("none"))
     command = [sys.executable, "-c", code]
     output = subprocess.run(command, input=request.model_dump_json(), capture_output=True, text=True, check=True)
     assert output.stdout.split() == ["int8", "False", "False"]
@@ -91,40 +136,41 @@ def test_workers_that_start_together_prepare_once(settings: Settings) -> None:
     assert said == []
 
 
-def test_auto_measures_and_remembers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    auto = with_precision(settings, "auto")
-    prepared = prepare(auto, weights(auto), 1, lambda text: None)
-    assert {trial.precision for trial in prepared.trials} >= {"float32"}
-    assert prepared.pictures >= ENOUGH_PICTURES
-    fastest = max((t for t in prepared.trials if t.is_faithful), key=lambda t: t.images_per_second)
-    assert prepared.precision == fastest.precision
-    assert not draft_path(record_path(auto, weights(auto))).exists()
-    # From now on nothing is measured.
+def test_auto_measures_and_remembers(chosen: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = record_path(chosen, weights(chosen))
+    assert not draft_path(target).exists()
+    # Nothing is measured twice.
     monkeypatch.setattr(preparation, "_run", lambda request: pytest.fail("prepared twice"))
-    assert load(auto).precision == fastest.precision
+    outcome = prepare(chosen, weights(chosen), 1, lambda text: None)
+    assert outcome == Prepared.model_validate_json(target.read_text())
+    assert {trial.precision for trial in outcome.trials} >= {"float32"}
+    assert outcome.pictures >= ENOUGH_PICTURES
+    fastest = max((t for t in outcome.trials if t.is_faithful), key=lambda t: t.images_per_second)
+    assert outcome.precision == fastest.precision
+    assert load(chosen).precision == fastest.precision
 
 
-def test_a_choice_made_on_too_few_pictures_is_made_again_once_there_are_more(settings: Settings) -> None:
-    auto = with_precision(settings, "auto")
-    target = record_path(auto, weights(auto))
-    known = prepare(auto, weights(auto), 1, lambda text: None).model_copy(update={"pictures": 3})
+def test_a_choice_made_on_too_few_pictures_is_made_again_once_there_are_more(chosen: Settings) -> None:
+    target = record_path(chosen, weights(chosen))
+    known = prepare(chosen, weights(chosen), 1, lambda text: None).model_copy(update={"pictures": 3})
     target.write_text(known.model_dump_json())
-    assert prepare(auto, weights(auto), 1, lambda text: None).pictures >= ENOUGH_PICTURES
+    assert prepare(chosen, weights(chosen), 1, lambda text: None).pictures >= ENOUGH_PICTURES
 
     target.write_text(known.model_dump_json())
-    for path in auto.library_roots[0].path.iterdir():
+    for path in chosen.library_roots[0].path.iterdir():
         path.unlink()
-    assert count_pictures(auto.library_roots) == 0
-    assert prepare(auto, weights(auto), 1, lambda text: None) == known
+    assert count_pictures(chosen.library_roots) == 0
+    assert prepare(chosen, weights(chosen), 1, lambda text: None) == known
 
 
-def test_a_damaged_file_is_made_anew(settings: Settings) -> None:
-    first = prepare(settings, weights(settings), 1, lambda text: None)
-    path = settings.data_dir / first.int8_file
-    path.write_bytes(b"\0" * first.int8_bytes)
-    assert load(settings).precision == "int8"
-    path.unlink()
-    assert load(settings).precision == "int8"
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_bytes(b"\0" * path.stat().st_size), Path.unlink], ids=["damaged", "gone"]
+)
+def test_a_damaged_file_is_made_anew(prepared: Settings, damage: Callable[[Path], object]) -> None:
+    path = prepared.data_dir / prepare(prepared, weights(prepared), 1, lambda text: None).int8_file
+    damage(path)
+    assert load(prepared).precision == "int8"
+    assert path.stat().st_size > 0
 
 
 def test_other_weights_or_another_precision_are_prepared_on_their_own(settings: Settings, tmp_path: Path) -> None:
