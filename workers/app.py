@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 settings = Settings.load()
 limit_libraries(settings, os.environ)  # NumPy and TensorFlow read it when they are imported, which is later
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # TensorFlow's warnings, but not what it found at its start
 transport.use()
 app = make_celery(settings)
 app.set_current()

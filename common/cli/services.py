@@ -73,7 +73,8 @@ def worker_command(queues: list[str], concurrency: int | None) -> list[str]:
     name = f"{'+'.join(queues)}-{os.getpid()}@%h"
     # A query worker embeds in one thread of its own, and the others wait for it; one process shares the model.
     pool, default = ("threads", 32) if "query" in queues else ("prefork", 1)
-    command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--queues", ",".join(queues)]
+    # Quiet: without a banner of thirty lines, which are no lines of a log.
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "worker", "--queues", ",".join(queues)]
     command += ["--pool", pool, "--concurrency", str(concurrency or default), "--hostname", name]
     return [*command, "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
 

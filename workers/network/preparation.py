@@ -153,7 +153,7 @@ def _run(request: Request) -> None:
     command = [sys.executable, "-m", "workers.network.prepare"]
     # The converter leaves half a gigabyte in the temporary folder, and a container's may be small.
     with TemporaryDirectory(prefix=".preparing-", dir=request.target.parent) as scratch:
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "TMPDIR": scratch}
+        environment = {**os.environ, "TMPDIR": scratch}
         # Its log lines go where this process's go.
         process = subprocess.run(
             command, input=request.model_dump_json().encode(), stdout=subprocess.PIPE, env=environment, check=False
