@@ -11,11 +11,15 @@ from datetime import datetime
 from pathlib import Path
 
 from common.errors import ImageSearchError
+from common.up.logs import rotate
 from common.up.processes import kill_session, last_lines, started_at, stop_sessions
 from common.up.run_record import Child
 
 POLL_SECONDS = 0.1
 READY_CHECK_SECONDS = 0.3
+LOG_CHECK_SECONDS = 5.0
+# When a log could not be put aside: that is tried again, and told again, after this time.
+LOG_TROUBLE_SECONDS = 600.0
 RESTARTS_A_MINUTE = 5
 LONGEST_BACKOFF_SECONDS = 10.0
 
@@ -84,6 +88,7 @@ class Supervisor:
         self._say = say
         self._on_change = on_change
         self._parts: dict[str, _Running] = {}
+        self._next_log_check = 0.0
 
     @property
     def children(self) -> tuple[Child, ...]:
@@ -94,6 +99,7 @@ class Supervisor:
         """Starts a part; `poll` then follows it."""
         self._log_folder.mkdir(parents=True, exist_ok=True)
         log = self._log_folder / f"{part.name}.log"
+        self._limit(log)
         process, offset = _spawn(part, log)
         child = Child(name=part.name, pid=process.pid, created=started_at(process.pid))
         self._parts[part.name] = _Running(part, log, process, child, offset)
@@ -117,6 +123,11 @@ class Supervisor:
                 self._take_death(running)
             elif not running.ready:
                 self._check_ready(running)
+        if time.monotonic() >= self._next_log_check:
+            self._next_log_check = time.monotonic() + LOG_CHECK_SECONDS
+            for running in self._parts.values():
+                if self._limit(running.log):
+                    running.log_offset = 0
 
     def wait_ready(self, *names: str, until: Callable[[], bool]) -> bool:
         """Waits for parts to become ready, looking after all of them.
@@ -156,6 +167,15 @@ class Supervisor:
         stop_sessions(list(processes), lambda pid: processes[pid].poll() is not None, grace, in_hurry)
         for process in processes.values():
             process.wait()
+
+    def _limit(self, log: Path) -> bool:
+        """Puts a log aside that is too long. Returns whether it has done so."""
+        try:
+            return rotate(log)
+        except OSError as error:
+            self._next_log_check = time.monotonic() + LOG_TROUBLE_SECONDS
+            self._say(f"{log} is over its limit, and what it holds cannot be put aside: {error.strerror}")
+            return False
 
     def _check_ready(self, running: _Running) -> None:
         now = time.monotonic()

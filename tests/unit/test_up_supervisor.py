@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from common.up.logs import rotate
 from common.up.processes import started_at, stop_leftovers
 from common.up.run_record import Child
 from common.up.supervisor import Part, PartFailed, Supervisor
@@ -171,6 +174,64 @@ def test_a_part_that_dies_again_and_again_is_given_up(run: Run, monkeypatch: pyt
         run.poll_until(never)
     assert caught.value.tail == "worn out"
     assert len(run.said) == 5
+
+
+def test_a_log_that_is_too_long_is_put_aside_while_the_part_writes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 20_000
+    monkeypatch.setattr("common.up.supervisor.rotate", partial(rotate, limit_bytes=limit))
+    monkeypatch.setattr("common.up.supervisor.LOG_CHECK_SECONDS", 0.0)
+    # Python holds the file by two descriptors and children of it by more, as the workers do.
+    code = (
+        "import itertools, subprocess, sys, time\n"
+        "for number in itertools.count():\n"
+        "    print(f'line {number:06} ' + 'x' * 80, flush=True)\n"
+        "    print(f'note {number:06} ' + 'y' * 80, flush=True, file=sys.stderr)\n"
+        "    number % 100 or subprocess.run(['echo', f'echo {number:06}'])\n"
+        "    time.sleep(0.0005)\n"
+    )
+    pid = run.start("bulk", code)
+    logs = [run.logs / name for name in ("bulk.log.2", "bulk.log.1", "bulk.log")]
+    run.poll_until(lambda: logs[0].exists() and logs[2].stat().st_size > 0)
+    assert run.recorded[0].pid == pid  # nothing was started again
+    run.supervisor.stop()
+    texts = [log.read_text() for log in logs]
+    assert sorted(path.name for path in run.logs.iterdir()) == ["bulk.log", "bulk.log.1", "bulk.log.2"]
+    assert all(len(text) > limit for text in texts[:2])
+    assert "\0" not in texts[2]  # it was emptied, and not written on at its old end
+    numbers = [int(line.split()[1]) for text in texts for line in text.splitlines() if line.startswith("line ")]
+    assert len(numbers) > 100
+    assert numbers == sorted(numbers)
+
+
+def test_of_a_long_log_only_so_many_older_ones_are_kept(tmp_path: Path) -> None:
+    log = tmp_path / "web.log"
+    assert not rotate(log, 10)
+    for text in ("the first\n", "the second\n", "the third\n", "the fourth\n"):
+        log.write_text(text)
+        assert rotate(log, len(text)) is False
+        assert rotate(log, len(text) - 1) is True
+    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert kept == {"web.log": "", "web.log.1": "the fourth\n", "web.log.2": "the third\n"}
+
+
+def test_a_log_that_cannot_be_put_aside_stays_and_that_is_told_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.logs.mkdir()
+    log = run.logs / "web.log"
+    log.write_text("old\n" * 1000)
+    monkeypatch.setattr("common.up.supervisor.rotate", partial(rotate, limit_bytes=100))
+
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("common.up.logs.shutil.copyfileobj", is_full)
+    run.start("web", STAYS)
+    assert run.supervisor.wait_ready("web", until=never)
+    run.supervisor.poll()
+    (told,) = run.said
+    assert str(log) in told
+    assert "No space left on device" in told
+    assert log.read_text().startswith("old\n" * 1000)
+    assert [path.name for path in run.logs.iterdir()] == ["web.log"]
 
 
 def test_leftovers_are_stopped_only_if_they_are_the_recorded_processes() -> None:
