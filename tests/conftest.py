@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from tests.models import save_fast_model
 
 # Real photos and a real trained model that are not part of the project; see tests/README.md.
 ASSETS = Path(os.environ.get("IMAGESEARCH_TEST_ASSETS", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_configure() -> None:
+    # Shells start what they put into the background with Ctrl-C ignored, and whatever is started there inherits that.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
