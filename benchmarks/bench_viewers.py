@@ -25,12 +25,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import psutil
 import redis
 
 from benchmarks.event_stream import PATH
 from benchmarks.measuring import Noise, field_mb, machine, percentile
-from benchmarks.system import running_redis, running_web, wait_until
+from benchmarks.system import running_redis, running_web, wait_until, web_processes
 from common.messages import WorkerInfo
 from common.progress import JobBoard
 from common.redis_client import key
@@ -98,7 +97,7 @@ class WebProcess:
     """The process that serves: its memory and its processor time."""
 
     def __init__(self) -> None:
-        children = [child for child in psutil.Process().children(recursive=True) if "web" in child.cmdline()]
+        children = web_processes()
         self._process = children[-1]
 
     def rss_mb(self) -> float:

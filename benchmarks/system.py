@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import redis
 
 from common.jobs import Client
@@ -140,6 +141,20 @@ def running_web(settings: Settings, *, processes: int = 1, log: Path | None = No
         yield web.address
     finally:
         web.kill()
+
+
+def web_processes(*, recursive: bool = True) -> list[psutil.Process]:
+    """The living processes of the web tiers that this process has started.
+
+    Args:
+        recursive: Also those that serve; else only those that are in charge of them.
+    """
+    found = []
+    for child in psutil.Process().children(recursive=recursive):
+        with suppress(psutil.NoSuchProcess):  # also one that has ended and is not waited for yet
+            if "web" in child.cmdline():
+                found.append(child)
+    return found
 
 
 class WorkerProcess:

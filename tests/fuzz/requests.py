@@ -19,9 +19,7 @@ from pathlib import Path
 from string import Template
 from urllib.request import urlopen
 
-import psutil
-
-from benchmarks.system import running_redis
+from benchmarks.system import running_redis, web_processes
 from common.settings import LibraryRoot, Settings
 from tests.fuzz.world import World, attacked_world
 from tests.unit.helpers import REPOSITORY
@@ -83,7 +81,7 @@ def make_up(world: World, folder: Path, seed: int, tally: Tally) -> None:
 
 def peak_bytes() -> int:
     """The most memory that any process of the server had."""
-    servers = [child for child in psutil.Process().children(recursive=True) if "web" in child.cmdline()]
+    servers = web_processes()
     peaks = []
     for server in servers:
         lines = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8").splitlines()

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from benchmarks.event_stream import PATH, EventStream
-from benchmarks.system import running_web, wait_until
+from benchmarks.system import running_web, wait_until, web_processes
 from common.progress import JobBoard
 from common.settings import Settings
 from tests.unit.helpers import python_json
@@ -119,7 +119,7 @@ print(json.dumps([hard, *found, resource.getrlimit(resource.RLIMIT_NOFILE)]))
 
 def serving_process() -> psutil.Process:
     """The process in charge of the server that this test has started."""
-    found = [child for child in psutil.Process().children() if "web" in child.cmdline()]
+    found = web_processes(recursive=False)
     assert len(found) == 1
     return found[0]
 
@@ -174,9 +174,11 @@ def test_the_server_stops_at_once_with_viewers_connected(settings: Settings) -> 
 def test_a_client_of_the_old_protocol_can_watch(settings: Settings, board: JobBoard) -> None:
     with running_web(settings) as address:
         host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with (
+            socket.create_connection((host, int(port)), timeout=20) as connection,
+            connection.makefile("rb") as stream,
+        ):
             connection.sendall(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
-            stream = connection.makefile("rb")
             head = b"".join(iter(stream.readline, b"\r\n"))
             assert b"200 OK" in head.splitlines()[0]
             assert b"chunked" not in head.lower()

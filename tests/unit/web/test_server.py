@@ -13,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from benchmarks.system import running_web, wait_until
+from benchmarks.system import running_web, wait_until, web_processes
 from common.redis_client import key
 from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
@@ -56,8 +56,7 @@ def test_searches_from_many_threads_keep_the_server_small(settings: Settings, li
 
     with running_web(settings) as address, ThreadPoolExecutor(8) as pool:
         found = list(pool.map(search, [address.removeprefix("http://")] * 8))
-        servers = [child for child in psutil.Process().children(recursive=True) if "web" in child.cmdline()]
-        peaks = [peak_bytes(server) for server in servers]
+        peaks = [peak_bytes(server) for server in web_processes()]
     assert found == [300] * 8
     assert len(peaks) == 2  # the one that is in charge, and the one that serves
     assert max(peaks) < MOST_BYTES

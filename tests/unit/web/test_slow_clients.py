@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,8 @@ def connect(server: tuple[str, int], data: bytes = b"") -> socket.socket:
 def assert_it_answers(server: tuple[str, int]) -> None:
     connection = http.client.HTTPConnection(*server, timeout=SECONDS)
     connection.request("GET", "/api/v1/status")
-    assert connection.getresponse().status == 200
-    connection.close()
+    with closing(connection), connection.getresponse() as response:
+        assert response.status == 200
 
 
 @pytest.mark.parametrize(
