@@ -149,4 +149,4 @@ def test_no_page_scrolls_sideways(browse: BrowsePage, path: str) -> None:
     browse.open(path)
     for width in (320, 390, 820, 1440):
         browse.page.set_viewport_size({"width": width, "height": 844})
-        wait_until(lambda: not overflows(browse.page), f"it fits into {width} pixels", 5)
+        wait_until(lambda: not overflows(browse.page), f"it fits into {width} pixels", 20)

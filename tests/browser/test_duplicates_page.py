@@ -206,4 +206,4 @@ def test_no_width_makes_the_page_scroll_sideways(duplicates: DuplicatesPage, wor
     duplicates.open()
     for width in (320, 390, 820, 1440):
         duplicates.page.set_viewport_size({"width": width, "height": 844})
-        wait_until(lambda: not overflows(duplicates.page), f"it fits into {width} pixels", 5)
+        wait_until(lambda: not overflows(duplicates.page), f"it fits into {width} pixels", 20)

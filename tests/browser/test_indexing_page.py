@@ -189,7 +189,7 @@ def test_no_width_makes_the_page_scroll_sideways(folders_page: FoldersPage, worl
     folders_page.open().jobs.first.locator("summary").click()
     for width in (320, 390, 820, 1024, 1440):
         folders_page.page.set_viewport_size({"width": width, "height": 844})
-        wait_until(lambda: not overflows(folders_page.page), f"it fits into {width} pixels", 5)
+        wait_until(lambda: not overflows(folders_page.page), f"it fits into {width} pixels", 20)
 
 
 def test_token_is_asked_for_once_where_the_server_has_one(page: Page, redis_url: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Request, expect
 
+from benchmarks.system import wait_until
 from tests.browser.conftest import HOUSE_PICTURES, House
 from tests.browser.devices import PHONE, open_context
 from tests.browser.pages import SearchPage, wait_for
@@ -26,13 +27,13 @@ def searched(search: SearchPage, house: House) -> SearchPage:
 
 def scroll_to_the_end(search: SearchPage, tiles: int) -> None:
     """Scrolls on until so many results are there."""
-    for _ in range(5):
-        search.page.mouse.move(900, 500)
+    search.page.mouse.move(900, 500)
+
+    def is_there() -> bool:
         search.page.mouse.wheel(0, 20_000)
-        if search.tiles.count() == tiles:
-            break
-        search.page.wait_for_timeout(150)
-    expect(search.tiles).to_have_count(tiles)
+        return search.tiles.count() == tiles
+
+    wait_until(is_there, f"{tiles} results are there", 30)
 
 
 def test_rows_fill_the_width(searched: SearchPage) -> None:

@@ -119,7 +119,7 @@ def test_stop_ends_the_parts_with_all_they_started_and_nothing_else(run: Run) ->
         assert psutil.pid_exists(child)
         run.supervisor.stop()
         assert not psutil.pid_exists(parent)
-        _, alive = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=5)
+        _, alive = psutil.wait_procs([psutil.Process(child)] if psutil.pid_exists(child) else [], timeout=20)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
         assert stranger.poll() is None
     finally:
@@ -272,7 +272,7 @@ def test_leftovers_whose_first_process_is_gone_are_stopped() -> None:
         assert stop_leftovers(children, psutil.boot_time() - 3600, 1) == []  # numbers of an earlier boot mean nothing
         assert orphan.is_running()
         assert stop_leftovers(children, psutil.boot_time(), 1) == ["bulk"]
-        psutil.wait_procs([orphan], timeout=5)
+        psutil.wait_procs([orphan], timeout=20)
         assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
     finally:
         if orphan.is_running():

@@ -14,7 +14,6 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from benchmarks.system import wait_until
-from common.search_interest import LEAVING_SECONDS
 from common.settings import Settings
 from tests.unit.web.building import answer_search, index_files, picture_bytes, search_board
 
@@ -225,11 +224,14 @@ def test_a_search_that_its_client_withdraws_is_not_computed(
     assert 'imagesearch_queries_total{state="abandoned"} 1' in client.get("/metrics").get_data(as_text=True)
 
 
-def test_a_withdrawn_search_is_computed_for_whoever_asks_after_all(client: FlaskClient, settings: Settings) -> None:
+def test_a_withdrawn_search_is_computed_for_whoever_asks_after_all(
+    client: FlaskClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.search_interest.LEAVING_SECONDS", 1)
     url = upload(client).get_json()["url"]
     client.delete(url)
     assert client.get(url).get_json()["state"] == "queued"
-    time.sleep(LEAVING_SECONDS + 0.5)
+    time.sleep(1.2)
     assert search_board(settings).take(url.rsplit("/", 1)[1]) is not None
 
 
