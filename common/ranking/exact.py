@@ -9,7 +9,7 @@ from common.errors import StoreError
 from common.ranking.protocol import Match, Query, Rows
 from common.ranking.scanning import Part, Scanner, exact_match
 from common.store import CatalogEntry, FeatureStore, Segment
-from common.store.catalog import Place
+from common.store.catalog_rows import Place
 
 # Which rows of each segment are live: segment id to name and ascending rows.
 _Live = dict[int, tuple[str, Rows]]

@@ -15,7 +15,7 @@ from common.ranking.protocol import CandidateIndex, Match, Query, Rows
 from common.ranking.scanning import MOST_TIES, ROUNDING, Found, Part, Scanner, exact_match, score
 from common.stopwatch import lap
 from common.store import CatalogEntry, FeatureStore
-from common.store.catalog import SegmentRow
+from common.store.catalog_rows import SegmentRow
 
 # Measured: with so many candidates at least 997 of 1,000 of the ten best are among them, with half as many 993.
 LEAST_CANDIDATES = 400

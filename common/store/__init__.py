@@ -3,7 +3,7 @@
 This is the whole public interface; the modules below it are private. The format is in `docs/store-format.md`.
 """
 
-from common.store.catalog import CatalogEntry, image_id
+from common.store.catalog_rows import CatalogEntry, image_id
 from common.store.compaction import CompactionReport, compact
 from common.store.export import export
 from common.store.feature_store import FeatureStore, StoredContent

@@ -6,17 +6,16 @@ of processes of the host share it; one at a time brings it up to date, the other
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.store.catalog_rows import CatalogEntry, ContentRow, Place, SegmentRow, image_id
 from common.store.segment import ImageRecord, Segment
 
 logger = logging.getLogger(__name__)
@@ -69,47 +68,6 @@ _PLACES_AT_ONCE = 400
 _COLUMNS = "path, root_length, image_id, size, mtime_ns, content_hash, width, height, sequence, segment, row"
 
 
-Place = tuple[int, int]
-"""The id of a segment and a row of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogEntry:
-    """A live image: its record, and the segment and row that hold its feature."""
-
-    image_id: str
-    record: ImageRecord
-    segment_id: int
-    row: int
-
-    @property
-    def path(self) -> str:
-        """`ROOT_NAME/relative/path`."""
-        return self.record.public_path
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """A segment as the catalog knows it."""
-
-    id: int
-    name: str
-    size: int
-    mtime_ns: int
-    count: int
-    precision: str
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRow:
-    """A row of a segment that holds a certain content."""
-
-    segment: str
-    row: int
-    width: int
-    height: int
-
-
 def open_catalog(path: Path) -> Catalog:
     """The catalog in a file. One that is damaged is made anew: what was in it follows from the segments."""
     try:
@@ -121,11 +79,6 @@ def open_catalog(path: Path) -> Catalog:
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         return Catalog(path)
-
-
-def image_id(public_path: str) -> str:
-    """The id of an image: 32 hexadecimal digits that depend on its public path alone."""
-    return hashlib.blake2b(public_path.encode(), digest_size=16).hexdigest()
 
 
 class Catalog:

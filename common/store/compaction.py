@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.store.catalog import SegmentRow
+from common.store.catalog_rows import SegmentRow
 from common.store.feature_store import FeatureStore
 from common.store.replaced import mark_replaced, remove_replaced, replaced_names
 from common.store.segment import SUFFIX, ImageRecord, SegmentContent, Tombstone

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.files import atomic_path
-from common.store.catalog import CatalogEntry
+from common.store.catalog_rows import CatalogEntry
 from common.store.feature_store import FeatureStore
 
 _BLOCK_ROWS = 4096

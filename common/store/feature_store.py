@@ -27,7 +27,8 @@ from common.errors import (
 from common.files import write_atomically
 from common.messages import Message
 from common.models import ModelSpec
-from common.store.catalog import LAYOUT, CatalogEntry, open_catalog
+from common.store.catalog import LAYOUT, open_catalog
+from common.store.catalog_rows import CatalogEntry
 from common.store.folders import Folders
 from common.store.inventory import Inventory
 from common.store.segment import (
