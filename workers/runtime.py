@@ -21,7 +21,7 @@ from kombu.exceptions import OperationalError
 from common import log_context, stage_metrics
 from common.celery_app import BULK, MAINTENANCE, QUERY, TRAIN_CANDIDATES
 from common.episodes import Episodes
-from common.errors import ImageSearchError, ModelNotReady
+from common.errors import ImageSearchError, ModelNotReady, RedisRefuses
 from common.library import Library
 from common.presence import REPORT_SECONDS, PresenceReporter, live_workers
 from common.progress import JobBoard
@@ -160,7 +160,9 @@ class Runtime:
         known = own_error(error, self.settings) if isinstance(error, redis.RedisError) else error
         unexpected = None if isinstance(known, EXPECTED) else error
         told = None if error is None else str(known or error).removeprefix(f"{name} ")
-        self._episodes.note(name, told, kind=type(known or error).__name__, error=unexpected)
+        # What differs in other texts, such as the number of an error, makes no other trouble.
+        kind = told if isinstance(known, RedisRefuses) else type(known or error).__name__
+        self._episodes.note(name, told, kind=kind, error=unexpected)
 
     def _clean(self) -> None:
         from common.store import remove_replaced
