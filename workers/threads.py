@@ -79,7 +79,7 @@ def share_of_cores(settings: Settings, client: redis.Redis, presence: PresenceRe
         except redis.RedisError:  # still starting, say
             time.sleep(1)
     else:
-        logger.warning("Redis is away: other workers of this machine are not known, and the cores not divided.")
+        logger.warning("Redis is away or full: other workers of this machine are not known, and the cores not divided.")
         others = []
     return fair_share(core_pools(), others, processes())
 

@@ -117,6 +117,12 @@ class Channel(redis.Channel):  # type: ignore[misc]
         with refusals_ignored():
             super()._queue_bind(*args)
 
+    def _size(self, queue: str) -> int:
+        # Asked for when a queue is declared, and used by nobody.
+        with refusals_ignored():
+            return int(super()._size(queue))
+        return 0
+
 
 class Transport(redis.Transport):  # type: ignore[misc]
     """Kombu's transport for Redis, which hands on only messages of ours; those of Flower and the like, too."""

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import redis
+from kombu.exceptions import OperationalError
 
 from common.celery_app import INDEX_BATCH
 from common.settings import Settings
 from tests.redis_troubles import full
 from tests.unit.helpers import add_picture
 from tests.unit.test_batches import Worker
+from workers.batches import hand_out
 
 
 @pytest.fixture
@@ -60,6 +62,24 @@ def test_what_comes_back_before_it_was_given_back_counts_no_attempt(worker: Work
     for _ in range(5):
         with lost(worker, job_id, batch):
             pass
+
+
+def test_what_could_not_be_sent_is_sent_later(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id, _ = worker.plan()
+    worker.jobs.work.add(job_id, ["001-000002", "001-000003"])
+    worker.sent.clear()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OperationalError("refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "send", refuse)
+        with pytest.raises(OperationalError):
+            hand_out(worker, job_id)
+    worker.leases.look_after()
+    worker.leases.look_after()
+    assert sorted(worker.sent) == [(INDEX_BATCH, job_id, "001-000002"), (INDEX_BATCH, job_id, "001-000003")]
+    assert worker.jobs.work.claim(job_id, "001-000003", "bulk@here:1") == 1
 
 
 def test_a_claim_that_is_sent_again_counts_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
