@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from datetime import datetime, timezone
 
@@ -11,6 +12,8 @@ from common.models import ModelSpec, resolved_model
 from common.settings import Settings
 from common.store import CatalogEntry, FeatureStore, open_store
 
+# How long an image that is unknown is waited for; a catalog that is made anew takes longer.
+_WAIT_SECONDS = 2.0
 # The last second that a datetime can say; a file's time can be anything.
 _LATEST = datetime.max.replace(tzinfo=timezone.utc, microsecond=0).timestamp()
 
@@ -44,6 +47,8 @@ class Collection:
                 self._refresh(store)
         except OSError as error:
             raise StoreUnreadable(self._settings.data_dir, error) from error
+        except sqlite3.OperationalError as error:  # the catalog cannot even be opened
+            raise StoreUnreadable(self._settings.local_cache_dir, error) from error
         return store
 
     def store_if_readable(self) -> FeatureStore | None:
@@ -67,8 +72,7 @@ class Collection:
             return store, store.entry(image_id)
         except UnknownImage:
             # Another thread may be about to take it in, right after it was indexed.
-            with self._refreshing:
-                store.keep_up()
+            self._refresh(store, wait_seconds=_WAIT_SECONDS)
             return store, store.entry(image_id)
 
     def _current(self, spec: ModelSpec) -> FeatureStore:
@@ -77,9 +81,9 @@ class Collection:
                 self._store = open_store(self._settings, spec)
             return self._store
 
-    def _refresh(self, store: FeatureStore) -> None:
+    def _refresh(self, store: FeatureStore, wait_seconds: float = 0.0) -> None:
         # One thread brings the catalog up to date; the others read on meanwhile.
-        if self._refreshing.acquire(blocking=False):
+        if self._refreshing.acquire(timeout=wait_seconds):
             try:
                 store.keep_up()
             finally:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,8 @@ from PIL import Image
 from werkzeug.test import TestResponse
 
 from common.settings import Settings
-from common.store import Tombstone, open_store
+from common.store import FeatureStore, Tombstone, image_id, open_store
+from tests.unit.helpers import record, unit_vectors
 from tests.unit.web.building import SPEC, index_files, picture_bytes
 
 Check = Callable[[TestResponse, int], str]
@@ -66,9 +70,9 @@ def test_unknown_images_are_not_found(
     client: FlaskClient, settings: Settings, library: Path, check_problem: Check
 ) -> None:
     index_files(settings, library, ["a.jpg"])
-    for image_id in ("0" * 32, "zz", "..%2f..%2fetc%2fpasswd", "%00"):
+    for unknown in ("0" * 32, "zz", "..%2f..%2fetc%2fpasswd", "%00"):
         for part in ("", "/thumbnail", "/original"):
-            check_problem(client.get(f"{IMAGES}/{image_id}{part}"), 404)
+            check_problem(client.get(f"{IMAGES}/{unknown}{part}"), 404)
 
 
 def test_what_is_indexed_while_the_server_runs_is_seen(client: FlaskClient, settings: Settings, library: Path) -> None:
@@ -78,6 +82,38 @@ def test_what_is_indexed_while_the_server_runs_is_seen(client: FlaskClient, sett
     assert len(client.get(IMAGES).get_json()["images"]) == 2
     open_store(settings).publish("third", precision="float32", tombstones=[Tombstone("photos/a.jpg", 5)])
     assert [image["path"] for image in client.get(IMAGES).get_json()["images"]] == ["photos/b.jpg"]
+
+
+def test_an_image_is_found_while_another_request_takes_it_in(
+    client: FlaskClient, settings: Settings, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_files(settings, library, ["a.jpg"])
+    client.get("/api/v1/images")
+    has_begun, may_end = threading.Event(), threading.Event()
+    refresh = FeatureStore.refresh
+
+    def slowly(store: FeatureStore) -> bool:
+        has_begun.set()
+        may_end.wait(20)
+        return refresh(store)
+
+    open_store(settings).publish(
+        "second",
+        precision="float32",
+        records=[record("photos/b.jpg")],
+        features=unit_vectors(1, dimension=SPEC.dimension),
+        thumbnails=[b""],
+    )
+    monkeypatch.setattr(FeatureStore, "refresh", slowly)
+    address = f"/api/v1/images/{image_id('photos/b.jpg')}"
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.application.test_client().get, "/api/v1/images")
+        assert has_begun.wait(20)
+        second = pool.submit(client.application.test_client().get, address)
+        time.sleep(0.1)  # it has looked in the catalog by now, in vain
+        may_end.set()
+        assert second.result(20).status_code == 200
+        assert first.result(20).status_code == 200
 
 
 def test_another_model_has_another_collection(client: FlaskClient, settings: Settings, library: Path) -> None:
