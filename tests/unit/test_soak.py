@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import threading
 import time
@@ -52,7 +53,9 @@ def test_memory_that_is_taken_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     watch = MemoryWatch({"this": os.getpid()})
     held = []
     for _ in range(40):
-        held.append(bytearray(os.urandom(2**20)))
+        # Pages of its own: what the process has freed before would be used again, and not show.
+        held.append(mmap.mmap(-1, 2**20))
+        held[-1].write(os.urandom(2**20))
         time.sleep(0.02)
     (trend,) = [trend for trend in watch.stop() if trend.role == "this"]
     assert trend.rise_mb > 10

@@ -26,7 +26,7 @@ def become(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, s
 def test_a_query_worker_has_threads(settings: Settings, become: list[Any]) -> None:
     assert run(["worker", "--queues", "query", "--wait-for-weights"]) == 0
     command, environment = become[0]
-    assert command[:6] == [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
+    assert command[:7] == [sys.executable, "-m", "celery", "-A", "workers.app", "--quiet", "worker"]
     assert command[command.index("--pool") + 1 : command.index("--pool") + 4] == ["threads", "--concurrency", "32"]
     assert command[command.index("--queues") + 1] == environment["IMAGESEARCH_WORKER_QUEUES"] == "query"
     assert environment["IMAGESEARCH_WORKER_WAIT_FOR_WEIGHTS"] == "1"
