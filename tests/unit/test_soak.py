@@ -54,7 +54,7 @@ def test_memory_that_is_taken_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     held = []
     for _ in range(40):
         # Pages of its own: what the process has freed before would be used again, and not show.
-        held.append(mmap.mmap(-1, 2**20))
+        held.append(mmap.mmap(-1, 2**20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         held[-1].write(os.urandom(2**20))
         time.sleep(0.02)
     (trend,) = [trend for trend in watch.stop() if trend.role == "this"]
