@@ -72,6 +72,11 @@ def require_token() -> None:
         raise HTTPError(403, "Changes with the cookie are taken from this server's own pages only.")
 
 
+def may_read() -> bool:
+    """Whether who asks may see what the server shows, where that is not for everybody."""
+    return services().settings.require_auth != "read" or _is_known()
+
+
 def is_signed_in() -> bool:
     """Whether the request carries a cookie that was given for the token of today."""
     token = services().settings.api_token

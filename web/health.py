@@ -12,11 +12,15 @@ from common.celery_app import QUERY
 from common.errors import ImageSearchError, ModelNotReady, RedisUnavailable, ServiceUnavailable
 from common.messages import Message, SystemProblem
 from common.problems import local_problems, system_problems
+from web.access import may_read
 from web.documented import responses
 from web.metrics import CONTENT_TYPE, exposition
 from web.services import Services, ready_workers, services
 
 blueprint = APIBlueprint("health", __name__, tag="System")
+
+
+_TOKEN_NEEDED = "What it is, and what to do, is told to those who send the server's token; its log says it, too."
 
 
 class Health(Message):
@@ -69,6 +73,9 @@ def readyz() -> tuple[Readiness, int]:
     problems = dict(_problems(current))
     checks = {name: name not in problems for name in _CHECKS}
     warnings = {problem.kind: problem.detail for problem in _warnings(current)}
+    if not may_read():
+        # They name folders, hosts and segments.
+        problems, warnings = dict.fromkeys(problems, _TOKEN_NEEDED), dict.fromkeys(warnings, _TOKEN_NEEDED)
     readiness = Readiness(ready=not problems, checks=checks, problems=problems, warnings=warnings)
     return readiness, 503 if problems else 200
 

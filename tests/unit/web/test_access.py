@@ -93,6 +93,15 @@ def test_health_static_files_and_questions_of_browsers_stay_open(reading: FlaskC
     assert reading.options("/api/v1/status").status_code == 200
 
 
+def test_what_is_wrong_is_told_only_to_those_who_may_read(reading: FlaskClient) -> None:
+    strangers = reading.get("/readyz").get_json()
+    assert strangers["checks"] == {"redis": True, "store": False, "query_worker": False}
+    assert all("imagesearch worker" not in told for told in strangers["problems"].values())
+    known = reading.get("/readyz", headers=BEARER).get_json()
+    assert "imagesearch worker" in known["problems"]["query_worker"]
+    assert known["checks"] == strangers["checks"]
+
+
 def test_the_document_says_that_reading_needs_the_token(reading: FlaskClient) -> None:
     paths = reading.get("/api/v1/openapi.json", headers=BEARER).get_json()["paths"]
     assert paths["/api/v1/images"]["get"]["security"] == [{"token": []}]
