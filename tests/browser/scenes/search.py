@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
-from common.celery_app import QUERY, QUEUES
-from common.messages import QueryImage
+from common.celery_app import BULK, QUERY, QUEUES
+from common.messages import QueryImage, SystemProblem
 from common.store import image_id
 from tests.browser.pages import SearchPage
 from tests.browser.scenes.scene import scene, visit
@@ -184,6 +184,22 @@ def search_waiting(page: Page, stage: Stage) -> None:
     visit(page, stage, f"/search/{stage.submitted(picture(stage, HILLS))}")
     expect(page.locator('[data-notice="worker-missing"]')).to_be_visible()
     expect(page.locator("#results-note")).to_contain_text("imagesearch worker")
+
+
+@scene()
+def search_problems(page: Page, stage: Stage) -> None:
+    """Something is wrong that hinders no search."""
+    full = (
+        "The disk of the data folder /data on desk is full (less than 32 MB free): nothing new is indexed until there "
+    )
+    full += "is room. What is indexed can be searched. It goes on by itself."
+    damaged = "Segment 2026-11-25-7.h5 is damaged, and the pictures in it are missing from the results: `imagesearch "
+    damaged += "verify` says what is wrong. Move the file away and index again; only its pictures are embedded anew."
+    told = {"disk-full": full, "segments-damaged": damaged}
+    problems = [SystemProblem(kind=kind, detail=detail) for kind, detail in told.items()]
+    stage.report(BULK, "idle", problems=problems)
+    visit(page, stage, "/")
+    expect(page.locator('[data-notice="problems"] li')).to_have_count(2)
 
 
 @scene()
