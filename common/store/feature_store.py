@@ -96,6 +96,9 @@ class FeatureStore:
         self.behind: str | None = None
         self._inventory = Inventory(self.segments_path, spec, self.catalog)
         self._open: dict[str, Segment] = {}
+        # The segments as of the last refresh: a file that was replaced under its name has another id.
+        self._ids: dict[str, int] = {}
+        self._generation = -1
         self._lock = threading.Lock()
         self._rest_until = 0.0
         self._episodes = Episodes(logger)
@@ -187,10 +190,17 @@ class FeatureStore:
         Returns:
             Whether the catalog changed.
         """
-        changed, gone = self._inventory.refresh()
-        with self._lock:
-            for name in gone:
-                self._open.pop(name, None)
+        changed = self._inventory.refresh()
+        # Whoever of this host's processes has brought the catalog up to date: all of them let go of what is gone.
+        generation = self.catalog.generation
+        if generation != self._generation:
+            ids = {row.name: row.id for row in self.catalog.segments()}
+            with self._lock:
+                known = {name: self._ids.get(name, row_id) for name, row_id in ids.items()}
+                self._open = {
+                    name: segment for name, segment in self._open.items() if known.get(name) == ids.get(name, -1)
+                }
+                self._generation, self._ids = generation, ids
         return changed
 
     def keep_up(self) -> None:

@@ -83,11 +83,11 @@ class Inventory:
             if name in self.damaged:
                 raise error
 
-    def refresh(self) -> tuple[bool, list[str]]:
+    def refresh(self) -> bool:
         """Takes in segments that appeared and forgets those that went. Cheap when nothing changed.
 
         Returns:
-            Whether the catalog changed, and the names of segments that are gone or were replaced.
+            Whether the catalog changed.
 
         Raises:
             OSError: The folder cannot be read.
@@ -95,18 +95,18 @@ class Inventory:
         """
         mtime_ns = self._folder.stat().st_mtime_ns
         if mtime_ns == self._seen_mtime_ns and not (self.unreadable and time.monotonic() >= self._try_again_at):
-            return False, []
+            return False
         listed_at = time.time_ns()
-        changed, gone = self._catch_up()
+        changed = self._catch_up()
         # A change within the clock's grain of the listing would not show as a new time: list once more then.
         racy = listed_at - mtime_ns < _RACY_SECONDS * 1e9
         self._seen_mtime_ns = -1 if racy else mtime_ns
-        return changed, gone
+        return changed
 
-    def _catch_up(self) -> tuple[bool, list[str]]:
+    def _catch_up(self) -> bool:
         if self._list() == self._known():
             self.unreadable.clear()  # another process of this host has read them
-            return False, []
+            return False
         with self._catalog.writing() as db:
             # Listed under the lock: an older listing would take out what a quicker process has taken in.
             files, known = self._list(), self._known()
@@ -125,7 +125,7 @@ class Inventory:
                 self._take(db, sorted(files), files)
             if taken or gone:
                 self._catalog.bump(db)
-        return bool(taken or gone), [row.name for row in gone]
+        return bool(taken or gone)
 
     def _take(self, db: sqlite3.Connection, names: list[str], files: dict[str, _Status]) -> int:
         """Takes segments into the catalog. Returns how many of them could be read."""

@@ -285,6 +285,38 @@ def test_an_entry_from_before_a_compaction_still_gives_its_feature(store: Featur
         assert content.thumbnail == thumbnail_of(row)
 
 
+def test_what_another_process_has_found_gone_is_let_go(store: FeatureStore, tmp_path: Path) -> None:
+    for number in range(3):
+        publish(store, f"s{number}", [f"p/{number}.jpg"])
+    store.refresh()
+    for entry in store.catalog.below(None):
+        store.feature(entry)
+    assert store._open.keys() == {"s0", "s1", "s2"}
+    other = make_store(tmp_path)  # shares the catalog
+    compact(other)
+    other.refresh()
+    store.refresh()
+    assert store._open.keys() <= {row.name for row in store.catalog.segments()}
+    for entry in store.catalog.below(None):
+        store.feature(entry)
+    assert len(store._open) == 1
+
+
+def test_a_file_that_another_process_has_found_replaced_is_opened_anew(store: FeatureStore, tmp_path: Path) -> None:
+    first, second = record("p/a.jpg", 1, "first"), record("p/a.jpg", 2, "second")
+    publish(store, "s", [first])
+    store.refresh()
+    (entry,) = store.catalog.below(None)
+    assert np.array_equal(store.feature(entry), feature_of(first).astype(np.float16))
+    segment_file(store, "s").unlink()
+    publish(store, "s", [second])
+    other = make_store(tmp_path)
+    other.refresh()
+    store.refresh()
+    (entry,) = store.catalog.below(None)
+    assert np.array_equal(store.feature(entry), feature_of(second).astype(np.float16))
+
+
 def test_an_entry_never_gives_the_feature_of_another_segment(store: FeatureStore) -> None:
     older = record("p/b.jpg", 3)
     publish(store, "a", ["p/a.jpg"])
