@@ -15,6 +15,8 @@ from common.messages import SystemProblem
 # A segment of a batch has some 10 MB. With less room than this even a small one may not fit.
 MIN_FREE_BYTES = 32 << 20
 _PROBE_BYTES = 4096
+# Where the plans of jobs come and go, too; backups leave it out.
+_PROBE_FOLDER = "jobs"
 _LOOK_SECONDS = 10.0
 
 
@@ -54,7 +56,9 @@ def _full(folder: Path, how: str) -> SystemProblem:
 
 
 def _write(folder: Path) -> None:
-    path = folder / f".probe-{uuid4().hex}.tmp"
+    # Not in the data folder itself: a program that makes a backup of it would find that it changes all the time.
+    path = folder / _PROBE_FOLDER / f".probe-{uuid4().hex}.tmp"
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.write_bytes(b"\0" * _PROBE_BYTES)
     finally:

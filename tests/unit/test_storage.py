@@ -12,7 +12,14 @@ from common.storage import StorageFull, StorageWatch, storage_problem
 
 def test_a_folder_with_room_has_no_problem(tmp_path: Path) -> None:
     assert storage_problem(tmp_path, writes=True) is None
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_looking_does_not_change_the_folder_that_is_copied_for_a_backup(tmp_path: Path) -> None:
+    storage_problem(tmp_path, writes=True)
+    changed_at = tmp_path.stat().st_mtime_ns
+    storage_problem(tmp_path, writes=True)
+    assert tmp_path.stat().st_mtime_ns == changed_at
 
 
 def test_a_disk_with_too_little_room_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
