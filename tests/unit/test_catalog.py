@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,35 @@ def test_the_rows_of_a_segment_below_a_folder(tmp_path: Path) -> None:
     assert store.catalog.rows(ids["s1"], "p") == [1, 2, 4]
     assert store.catalog.rows(ids["s2"], "p/a") == [0]
     assert store.catalog.rows(ids["s2"], "q") == []
+
+
+def test_a_commit_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    catalog = make_store(tmp_path).catalog
+    catalog._db.execute("PRAGMA foreign_keys = ON")
+
+    def change() -> None:
+        with catalog.writing() as db:
+            db.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+            db.execute("CREATE TABLE children (parent REFERENCES parents DEFERRABLE INITIALLY DEFERRED)")
+            db.execute("INSERT INTO children VALUES (1)")  # checked by the commit
+
+    with pytest.raises(sqlite3.IntegrityError):
+        change()
+    with catalog.writing() as db:
+        catalog.bump(db)
+    assert catalog.generation == 1
+
+
+def test_a_transaction_that_sqlite_has_ended_itself_keeps_its_error(tmp_path: Path) -> None:
+    catalog = make_store(tmp_path).catalog
+
+    def change() -> None:
+        with catalog.writing() as db:
+            db.execute("ROLLBACK")  # as SQLite does on a full disk
+            raise RuntimeError("the reason")
+
+    with pytest.raises(RuntimeError, match="the reason"):
+        change()
+    with catalog.writing() as db:
+        catalog.bump(db)
+    assert catalog.generation == 1
