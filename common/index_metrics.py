@@ -12,7 +12,7 @@ from typing import cast
 
 import redis
 
-from common.histograms import Histogram, Scale
+from common.histograms import Histogram, Scale, add
 from common.redis_client import key
 
 KEY = key("metrics", "indexing")
@@ -71,9 +71,7 @@ def count(
         found |= _SCALE.increments(stage, took)
     # A number for a diagram is not worth a failed batch.
     with suppress(redis.RedisError), client.pipeline() as pipe:
-        for field, amount in found.items():
-            if amount:
-                pipe.hincrby(KEY, field, amount)
+        add(pipe, KEY, {field: amount for field, amount in found.items() if amount})
         pipe.execute()
 
 

@@ -14,7 +14,7 @@ from typing import cast
 import redis
 from redis.client import Pipeline
 
-from common.histograms import Histogram, Scale
+from common.histograms import Histogram, Scale, add
 from common.redis_client import key
 from common.stopwatch import STAGES
 
@@ -58,8 +58,7 @@ def increments(took_ms: Mapping[str, float], state: str | None = None) -> dict[s
 
 def count(pipe: Pipeline, took_ms: Mapping[str, float], state: str) -> None:
     """Counts a search that ended, as part of a pipeline."""
-    for field, amount in increments(took_ms, state).items():
-        pipe.hincrby(KEY, field, amount)
+    add(pipe, KEY, increments(took_ms, state))
 
 
 def count_failure(client: redis.Redis, reason: str) -> None:

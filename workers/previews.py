@@ -19,7 +19,7 @@ _QUIET_SECONDS = 0.1
 _PATIENCE_SECONDS = 1.0
 _PATIENCE_FACTOR = 50
 # The uploads that wait, which are held in memory. Beyond it the oldest ones get no preview.
-_MOST_WAITING_BYTES = 64 * 2**20
+_MOST_WAITING_BYTES = 32 * 2**20
 
 _Waiting = tuple[str, int, bytes]
 

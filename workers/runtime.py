@@ -33,6 +33,7 @@ from common.weights import resolve_weights
 from workers.activity import Activity
 from workers.drain import Unfinished
 from workers.health import Health
+from workers.heap import Heap
 from workers.leases import Leases
 from workers.threads import share_of_cores
 
@@ -74,6 +75,7 @@ class Runtime:
         self.jobs = JobBoard(self.redis)
         self.searches = SearchBoard.of(settings, self.redis)
         self.activity = Activity()
+        self.heap = Heap()
         self.storage = StorageWatch(settings.data_dir)
         self.unfinished = Unfinished()
         self.background: set[threading.Thread] = set()
@@ -123,6 +125,7 @@ class Runtime:
 
     def _tick(self, problem: redis.RedisError | None) -> None:
         """Every few seconds, in the thread that reports presence: whatever happens, that must go on."""
+        self.heap.tidy()
         self._note("Redis", problem)
         if problem is not None:
             return

@@ -19,7 +19,7 @@ from kombu.transport import TRANSPORT_ALIASES, redis, virtual
 from redis.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
-from common.celery_app import QUEUES
+from common.celery_app import QUERY, QUEUES
 from common.redis_client import is_refusal, refusals_ignored
 from workers.inbox import problem_of
 
@@ -42,10 +42,16 @@ class QoS(redis.QoS):  # type: ignore[misc]
 
     What it cannot note counts all the same: a message that it still took for unfinished would keep the worker from
     taking another one, for ever.
+
+    Searches are not noted: each note would cost them two more trips to Redis, and if the worker died, the message came
+    back long after the search was given up.
     """
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Called with each message that was taken from a queue."""
+        if _is_search(message):
+            virtual.QoS.append(self, message, delivery_tag)
+            return
         try:
             super().append(message, delivery_tag)
         except RedisError:
@@ -55,8 +61,9 @@ class QoS(redis.QoS):  # type: ignore[misc]
     def ack(self, delivery_tag: str) -> None:
         """Called when a message is done with."""
         try:
-            with refusals_ignored():
-                super().ack(delivery_tag)
+            if not self._is_search(delivery_tag):
+                with refusals_ignored():
+                    super().ack(delivery_tag)
         finally:
             virtual.QoS.ack(self, delivery_tag)
 
@@ -67,6 +74,22 @@ class QoS(redis.QoS):  # type: ignore[misc]
                 super().reject(delivery_tag, requeue=requeue)
         finally:
             virtual.QoS.ack(self, delivery_tag)
+
+    def restore_by_tag(self, tag: str, client: Any = None, leftmost: bool = False) -> None:
+        """Puts a message back into its queue."""
+        if not self._is_search(tag):
+            super().restore_by_tag(tag, client, leftmost)
+            return
+        message = self._delivered[tag]
+        exchange, routing_key = (message.delivery_info[name] for name in ("exchange", "routing_key"))
+        with self.pipe_or_acquire(client=client) as pipe:
+            self.channel._do_restore_message(message._raw, exchange, routing_key, pipe, leftmost)
+            pipe.execute()
+
+    def _is_search(self, tag: str) -> bool:
+        """Whether a message that is not done with yet is for a search. Called from many threads."""
+        message = self._delivered.get(tag)
+        return message is not None and _is_search(message)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
         """Called now and then to hand out again what has been worked on for too long."""
@@ -86,6 +109,10 @@ class QoS(redis.QoS):  # type: ignore[misc]
         else:
             with self.channel.conn_or_acquire(client) as connection:
                 yield connection.pipeline(transaction=False)
+
+
+def _is_search(message: Any) -> bool:
+    return bool(message.delivery_info["routing_key"] == QUERY)
 
 
 class Channel(redis.Channel):  # type: ignore[misc]

@@ -184,13 +184,16 @@ class FeatureStore:
         """The segments that are left out because the system does not let us read them at present."""
         return self._inventory.unreadable
 
-    def refresh(self) -> bool:
+    def refresh(self, *, strict: bool = True) -> bool:
         """Takes in segments that appeared and forgets those that went. Cheap when nothing changed.
+
+        Args:
+            strict: See `Inventory.refresh`.
 
         Returns:
             Whether the catalog changed.
         """
-        changed = self._inventory.refresh()
+        changed = self._inventory.refresh(strict=strict)
         # Whoever of this host's processes has brought the catalog up to date: all of them let go of what is gone.
         generation = self.catalog.generation
         if generation != self._generation:
@@ -204,7 +207,7 @@ class FeatureStore:
         return changed
 
     def keep_up(self) -> None:
-        """`refresh` for those who only read: what cannot be taken in now is left for later.
+        """`refresh` for those who only read, often: what cannot be taken in now is left for later.
 
         Raises:
             StoreUnreadable: There is no store to read any more, for instance because its disk is not mounted.
@@ -212,7 +215,7 @@ class FeatureStore:
         if time.monotonic() < self._rest_until:
             return
         try:
-            self.refresh()
+            self.refresh(strict=False)
             problem = None
         except FileNotFoundError as error:
             raise StoreUnreadable(self.segments_path, error) from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from common.errors import FingerprintMismatch, StoreError, StoreUnreadable, UnsupportedFormatVersion
@@ -16,8 +19,15 @@ from common.store.segment import SUFFIX, Segment
 
 logger = logging.getLogger(__name__)
 
-# Within this time of a change a directory's time stamp may hide a second change.
+# Within this time of a change a directory's time stamp may hide a second change: two seconds are the coarsest clock of
+# a file system, and some milliseconds the usual one.
 _RACY_SECONDS = 2.0
+_FINE_RACY_SECONDS = 0.02
+# Readers look so often for a change that only the coarsest clock would hide. While a folder is being indexed there is
+# always a change, and each search would read a list of thousands of files.
+_LOOK_SECONDS = 0.25
+# A reader waits so long for another thread that looks, and goes on with what is known.
+_PATIENCE_SECONDS = 1.0
 # A segment that the system could not open is tried again after this time, although nothing shows in the folder.
 _TRY_AGAIN_SECONDS = 5.0
 
@@ -47,7 +57,10 @@ class Inventory:
         self._unsupported: dict[str, UnsupportedFormatVersion] = {}
         self._left_out: dict[str, _Status] = {}
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
+        self._look_again = False
         self._seen_mtime_ns = -1
+        self._strict_until = self._lax_until = 0.0
         self._try_again_at = 0.0
 
     def open(self, name: str) -> Segment:
@@ -71,7 +84,7 @@ class Inventory:
 
     def look_again(self) -> None:
         """Makes the next `refresh` look, whatever the folder's time says."""
-        self._seen_mtime_ns = -1
+        self._look_again = True
 
     def check_version(self) -> None:
         """Makes sure that no segment was left out because a newer software wrote it.
@@ -83,8 +96,12 @@ class Inventory:
             if name in self.damaged:
                 raise error
 
-    def refresh(self) -> bool:
+    def refresh(self, *, strict: bool = True) -> bool:
         """Takes in segments that appeared and forgets those that went. Cheap when nothing changed.
+
+        Args:
+            strict: Whether nothing may be missed that had appeared before. Else, on a file system whose clock is
+                coarse, a change that follows another one may show a quarter of a second late.
 
         Returns:
             Whether the catalog changed.
@@ -93,15 +110,39 @@ class Inventory:
             OSError: The folder cannot be read.
             sqlite3.OperationalError: The catalog cannot be written, for instance because its disk is full.
         """
-        mtime_ns = self._folder.stat().st_mtime_ns
-        if mtime_ns == self._seen_mtime_ns and not (self.unreadable and time.monotonic() >= self._try_again_at):
+        if self._has_seen(self._mtime_ns(), strict=strict):
             return False
-        listed_at = time.time_ns()
+        # One thread at a time: those that wait for it want to see the same change, and find it seen then.
+        if not self._looking.acquire(timeout=-1 if strict else _PATIENCE_SECONDS):
+            return False
+        try:
+            mtime_ns = self._mtime_ns()
+            return not self._has_seen(mtime_ns, strict=strict) and self._look(mtime_ns)
+        finally:
+            self._looking.release()
+
+    def _look(self, mtime_ns: int) -> bool:
+        """Looks at the folder, which has this time, and notes for how long that will do."""
+        self._look_again = False
+        began, age = time.monotonic(), (time.time_ns() - mtime_ns) / 1e9
         changed = self._catch_up()
-        # A change within the clock's grain of the listing would not show as a new time: list once more then.
-        racy = listed_at - mtime_ns < _RACY_SECONDS * 1e9
-        self._seen_mtime_ns = -1 if racy else mtime_ns
+        self._strict_until = began if age < _RACY_SECONDS else math.inf
+        # Only a time of just now, by this host's clock, tells of a change that may have had company.
+        self._lax_until = began if abs(age) < _FINE_RACY_SECONDS else self._strict_until + _LOOK_SECONDS
+        self._seen_mtime_ns = mtime_ns
         return changed
+
+    def _mtime_ns(self) -> int:
+        return self._folder.stat().st_mtime_ns
+
+    def _has_seen(self, mtime_ns: int, *, strict: bool) -> bool:
+        """Whether a folder of this time holds nothing new."""
+        now = time.monotonic()
+        if self._look_again:
+            return False
+        if mtime_ns != self._seen_mtime_ns or (self.unreadable and now >= self._try_again_at):
+            return False
+        return now < (self._strict_until if strict else self._lax_until)
 
     def _catch_up(self) -> bool:
         if self._list() == self._known():
@@ -164,15 +205,14 @@ class Inventory:
     def _list(self) -> dict[str, _Status]:
         """The segments that count, without the files known to be damaged."""
         found, replacements = {}, []
-        for path in self._folder.iterdir():
-            if note := replacement(path.name):
-                replacements.append(note)
-            elif path.suffix == SUFFIX and not path.name.startswith("."):
-                try:
-                    status = path.stat()
-                except FileNotFoundError:
-                    continue
-                found[path.stem] = (status.st_size, status.st_mtime_ns)
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if note := replacement(entry.name):
+                    replacements.append(note)
+                elif entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        status = entry.stat()
+                        found[entry.name.removesuffix(SUFFIX)] = (status.st_size, status.st_mtime_ns)
         # In one step, from what was found: a merged segment may have been replaced itself.
         for name in {name for name, merged in replacements if merged in found}:
             found.pop(name, None)

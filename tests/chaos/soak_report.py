@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from benchmarks.measuring import percentile
 from tests.chaos.load import Outcome
 from tests.chaos.memory import Trend
@@ -68,6 +70,14 @@ class Report:
             if trend.is_flat is False:
                 self.problems.append(f"{trend.role} ({trend.pid}) grows by {trend.slope_mb_per_hour:.1f} MB/h")
 
+    def _answered_by_tenth(self) -> list[float]:
+        """How many searches a second were answered in each tenth of the time: whether the system gets slower shows."""
+        ends = sorted(outcome.ended for outcome in self.outcomes if not outcome.error)
+        if len(ends) < 2 or ends[0] == ends[-1]:
+            return []
+        counts, edges = np.histogram(ends, 10)
+        return [round(float(rate), 1) for rate in counts / np.diff(edges)]
+
     def as_json(self) -> dict[str, Any]:
         """All figures."""
         times = [outcome.ended - outcome.began for outcome in self.outcomes if not outcome.error]
@@ -84,6 +94,7 @@ class Report:
             "put_off_near_kills": sum(outcome.put_off > 0 and self.is_excused(outcome) for outcome in self.outcomes),
             "failed": sum(not self.is_excused(outcome) for outcome in failed),
             "failed_near_kills": sum(self.is_excused(outcome) for outcome in failed),
+            "answered_per_second_by_tenth": self._answered_by_tenth(),
             "p50_ms": p50,
             "p99_ms": p99,
             "jobs": self.jobs,
@@ -117,7 +128,8 @@ def summary(figures: dict[str, Any]) -> str:
         f"{figures['capacity_per_second']}): {figures['failed']} failed, and {figures['failed_near_kills']} within "
         f"{KILL_SECONDS:.0f} s of a kill; {figures['left_out']} were left out because too many waited",
         f"{figures['put_off']} were asked to come back, {figures['put_off_near_kills']} of them near a kill",
-        f"p50 {figures['p50_ms']} ms, p99 {figures['p99_ms']} ms",
+        f"p50 {figures['p50_ms']} ms, p99 {figures['p99_ms']} ms; answered a second, by tenths of the time: "
+        f"{figures['answered_per_second_by_tenth']}",
     ]
     for kill in figures["kills"]:
         lines.append(

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.injection import injected
 from benchmarks.system import System, WebProcess, WorkerProcess, wait_until
+from common.celery_app import QUERY
 from common.messages import SearchQuery
 from common.settings import Settings
 from common.store import open_store
@@ -47,6 +48,21 @@ def test_no_search_gets_lost_when_a_query_worker_stops(system: System, library: 
     stop(workers[1])
     results = [system.client.search(search_id, wait_seconds=30) for search_id in submitted]
     assert [result.state for result in results] == ["done"] * SEARCHES
+
+
+def test_searches_that_a_worker_has_taken_and_not_begun_go_back(system: System) -> None:
+    """Celery takes one more than there are threads, and no note of it lies in Redis."""
+    with injected(stub=1.0):
+        worker = system.start_worker("query", "--concurrency", "1")
+    redis = system.client.redis
+    submitted = [system.client.submit_search(SearchQuery(k=1), [picture_bytes()]).id for _ in range(4)]
+    wait_until(lambda: redis.llen(QUERY) == 2, "one runs, and one waits in the worker", 20)
+    assert not redis.exists("unacked")
+    stop(worker)
+    assert redis.llen(QUERY) == 3
+    with injected(stub=0):
+        system.start_worker("query")
+    assert [system.client.search(search_id, wait_seconds=30).state for search_id in submitted] == ["done"] * 4
 
 
 def test_a_batch_that_takes_too_long_is_handed_to_another_worker(system: System, library: Path) -> None:
