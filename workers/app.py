@@ -71,7 +71,7 @@ def _prepare(**_: Any) -> None:
 def _start_runtime() -> None:
     """In the process that runs the tasks."""
     worker = start_runtime(settings, app, queues())
-    end_in_time(stop_line, worker.unfinished, seconds_to_end(queues()))
+    end_in_time(stop_line, worker.unfinished, seconds_to_end(queues()), transport.put_back)
 
 
 @signals.worker_process_init.connect(weak=False)

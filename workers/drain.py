@@ -85,13 +85,22 @@ class Unfinished:
         return len(items)
 
 
-def end_in_time(line: StopLine, unfinished: Unfinished, seconds: float) -> None:
-    """Starts the thread that cuts this process off when it has not ended so many seconds after the line was pulled."""
+def end_in_time(
+    line: StopLine, unfinished: Unfinished, seconds: float, give_back_more: Callable[[], int] = lambda: 0
+) -> None:
+    """Starts the thread that cuts this process off when it has not ended so many seconds after the line was pulled.
+
+    Args:
+        line: Tells that the worker ends.
+        unfinished: Given back then.
+        seconds: How long what goes on may take.
+        give_back_more: Gives back what has not even begun, and says how much it was.
+    """
 
     def watch() -> None:
         line.wait()
         time.sleep(seconds)
-        count = unfinished.give_back()
+        count = unfinished.give_back() + give_back_more()
         logger.warning("stopped after %.0f s: %d unfinished pieces of work are handed to other workers", seconds, count)
         os._exit(0)
 

@@ -20,12 +20,21 @@ MAX_BODY_CHARACTERS = 8192
 _NONE_OF_OURS = {"timelimit": ([None, None], (None, None)), "expires": (None,), "compression": (None,)}
 
 
-def problem_of(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> str | None:
+def argument_counts(tasks: Mapping[str, Callable[..., Any]]) -> dict[str, int]:
+    """How many arguments each task takes.
+
+    Args:
+        tasks: The tasks by their names.
+    """
+    return {name: len(inspect.signature(task).parameters) for name, task in tasks.items()}
+
+
+def problem_of(message: Any, tasks: Mapping[str, int]) -> str | None:
     """Why a message is none of ours, or None.
 
     Args:
         message: What lay in the queue, parsed from JSON.
-        tasks: The tasks by their names.
+        tasks: How many arguments each task takes.
     """
     try:
         _check(message, tasks)
@@ -34,7 +43,7 @@ def problem_of(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> str | N
     return None
 
 
-def _check(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> None:
+def _check(message: Any, tasks: Mapping[str, int]) -> None:
     properties, headers = message["properties"], message["headers"]
     delivery = properties["delivery_info"]
     for text in (properties["delivery_tag"], delivery["exchange"], delivery["routing_key"], headers["id"]):
@@ -52,7 +61,7 @@ def _check(message: Any, tasks: Mapping[str, Callable[..., Any]]) -> None:
     _require(len(message["body"]) <= MAX_BODY_CHARACTERS, "it is too large")
     arguments, keywords, embedded = json.loads(base64.b64decode(message["body"], validate=True))
     _require(not keywords and not any(embedded.values()), "it has more than arguments")
-    _require(len(arguments) == len(inspect.signature(tasks[name]).parameters), "another number of arguments")
+    _require(len(arguments) == tasks[name], "another number of arguments")
     _require(all(isinstance(argument, str) and is_id(argument) for argument in arguments), "an argument is no id")
 
 

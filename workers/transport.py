@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from queue import Empty
 from typing import Any
+from weakref import WeakSet
 
 from celery import current_app
 from kombu.transport import TRANSPORT_ALIASES, redis, virtual
@@ -21,7 +23,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from common.celery_app import QUERY, QUEUES
 from common.redis_client import is_refusal, refusals_ignored
-from workers.inbox import problem_of
+from workers.inbox import argument_counts, problem_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,10 @@ class QoS(redis.QoS):  # type: ignore[misc]
     Searches are not noted: each note would cost them two more trips to Redis, and if the worker died, the message came
     back long after the search was given up.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        _in_use.add(self)
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Called with each message that was taken from a queue."""
@@ -86,6 +92,13 @@ class QoS(redis.QoS):  # type: ignore[misc]
             self.channel._do_restore_message(message._raw, exchange, routing_key, pipe, leftmost)
             pipe.execute()
 
+    def put_back_searches(self) -> int:
+        """Puts the searches back that were taken and not begun. Returns how many."""
+        tags = [tag for tag in list(self._delivered) if tag not in self._dirty and self._is_search(tag)]
+        for tag in tags:
+            self.restore_by_tag(tag)
+        return len(tags)
+
     def _is_search(self, tag: str) -> bool:
         """Whether a message that is not done with yet is for a search. Called from many threads."""
         message = self._delivered.get(tag)
@@ -109,6 +122,27 @@ class QoS(redis.QoS):  # type: ignore[misc]
         else:
             with self.channel.conn_or_acquire(client) as connection:
                 yield connection.pipeline(transaction=False)
+
+
+_in_use: WeakSet[QoS] = WeakSet()
+
+
+def put_back() -> int:
+    """Puts what this process has taken for its threads, and none of them has begun, back into the queue.
+
+    Called when the process is cut off, from another thread than the one that takes messages.
+    """
+    count = 0
+    for qos in list(_in_use):
+        with suppress(Exception):  # without Redis nothing can be put back, and the process must end nevertheless
+            count += qos.put_back_searches()
+    return count
+
+
+@cache
+def _tasks() -> dict[str, int]:
+    """How many arguments each task takes. Called when messages come, and all tasks are known."""
+    return argument_counts({name: task.run for name, task in current_app.tasks.items()})
 
 
 def _is_search(message: Any) -> bool:
@@ -158,8 +192,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
 
     def _deliver(self, message: Any, queue: str) -> None:
         if queue in QUEUES:
-            runs = {name: task.run for name, task in current_app.tasks.items()}
-            problem = problem_of(message, runs)
+            problem = problem_of(message, _tasks())
             if problem is not None:
                 logger.warning("dropped a message in the queue %s: %s", queue, problem)
                 return
