@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,8 @@ _BLOCK_ROWS = 1024
 # What a dot product of 4,096 values in single precision may be off by, with room to spare: between scores this
 # close only the one in double precision decides; equal ones are ordered by path.
 ROUNDING = 1e-5
+# A length of 1 is stored with 11 bits a value: 4.9e-4 more or less at most, with room to spare.
+_LENGTH_ERROR = 1e-3
 # Of more equal scores than this, any may be shown.
 MOST_TIES = 2000
 
@@ -101,18 +103,39 @@ class Scanner:
         return lengths
 
 
-def score(query: Query, parts: Iterable[Part]) -> Found:
-    """The score of every row of some parts: for few rows of many segments."""
-    parts = list(parts)
+def score(query: Query, parts: Sequence[Part], k: int) -> tuple[Found, float]:
+    """Scores the rows of some parts that may be among the `k` best: for few rows of many segments.
+
+    Their products tell which these are, as features of length 1 are stored; only of those the lengths that half
+    precision has left are measured, which costs as much as the products.
+
+    Returns:
+        Those rows, and a score: every row with a higher one is among them.
+    """
     if not parts:
-        return NOTHING
-    # Copied together: a product for each segment would take longer than the copy.
-    features = np.concatenate([np.asarray(part.segment.features)[part.rows] for part in parts])
+        return NOTHING, -math.inf
+    features = _gathered(parts)
     segments = np.repeat([part.segment_id for part in parts], [len(part.rows) for part in parts])
     places = np.column_stack([segments, np.concatenate([part.rows for part in parts])])
-    products, lengths = half.dot_and_lengths(features, query)
-    lengths[lengths == 0] = 1
-    return Found(products / lengths, places)
+    products, floor = half.dot(features, query), -math.inf
+    if len(products) > k:
+        last = np.partition(products, len(products) - k)[len(products) - k]
+        chosen = np.flatnonzero(products >= last - 2 * _LENGTH_ERROR)
+        features, places, products = features[chosen], places[chosen], products[chosen]
+        floor = float(last) - _LENGTH_ERROR
+    return Found(products / _lengths(features), places), floor
+
+
+def _gathered(parts: Sequence[Part]) -> half.Halves:
+    """All rows of the parts, copied once: a product for each segment would take longer."""
+    gathered = np.empty((sum(len(part.rows) for part in parts), parts[0].segment.features.shape[1]), np.float16)
+    start = 0
+    for part in parts:
+        end = start + len(part.rows)
+        # With "raise" NumPy would copy twice.
+        np.take(np.asarray(part.segment.features), part.rows, axis=0, out=gathered[start:end], mode="clip")
+        start = end
+    return gathered
 
 
 def exact_match(query: npt.NDArray[np.float64], feature: npt.NDArray[np.float16], entry: CatalogEntry) -> Match:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -138,8 +139,7 @@ class TwoStageRanker:
             # Another host may have filled a shared index since: those segments have been scanned.
             found = {name: rows for name, rows in found.items() if name in index.names}
             lap("candidates")
-            candidates = score(query, self._parts(view, found))
-            matches = self._live(view, query, k, Found.joined([candidates, scanned]))
+            matches = self._best(view, query, k, self._parts(view, found), scanned)
             if len(matches) >= k or len(matches) >= self._images(folder, k):
                 return matches
             wanted *= _WIDENING
@@ -164,7 +164,8 @@ class TwoStageRanker:
             row = view.segments.get(name)
             if row is not None:
                 # A file that was replaced under its name may have fewer rows than the index knows of.
-                parts.append(Part(row.id, self.store.segment(name), rows[rows < row.count]))
+                segment = self.store.segment(name)
+                parts.append(Part(row.id, segment, rows[rows < min(row.count, segment.count)]))
         return parts
 
     def _unknown_parts(self, view: _View, index: _Index, folder: str | None) -> list[Part]:
@@ -182,6 +183,16 @@ class TwoStageRanker:
         if rows is None:
             rows = view.live[row.name] = np.array(self.store.catalog.rows(row.id), np.int64)
         return rows
+
+    def _best(self, view: _View, query: Query, k: int, parts: list[Part], scanned: Found) -> list[Match]:
+        """The `k` best live rows of some parts and of what was scanned."""
+        candidates, floor = score(query, parts, k + _LOOK_BEYOND)
+        matches = self._live(view, query, k, Found.joined([candidates, scanned]))
+        is_certain = floor == -math.inf or (len(matches) >= k and matches[-1].score >= floor)
+        if not is_certain:  # too many of those are not live
+            candidates, _ = score(query, parts, sum(len(part.rows) for part in parts))
+            matches = self._live(view, query, k, Found.joined([candidates, scanned]))
+        return matches
 
     def _live(self, view: _View, query: Query, k: int, found: Found) -> list[Match]:
         """The `k` best of what was found that are live, in their final order."""
