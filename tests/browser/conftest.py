@@ -147,7 +147,8 @@ def place_picture(path: Path, number: int) -> None:
     if photo.is_file():
         shutil.copy(photo, path)
     else:
-        size = (96, 64) if number % 2 else (64, 96)
+        # As in most collections there are more wide ones than tall ones, so that a page of them is as long.
+        size = (64, 96) if number % 3 == 0 else (96, 64)
         Image.new("HSV", size, (number % 256, 120, 200)).convert("RGB").save(path)
 
 
