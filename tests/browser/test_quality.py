@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.browsing import Weight
 from tests.browser.axe import grave_findings, load_axe
@@ -106,13 +106,14 @@ def test_screenshots_are_taken_and_can_be_leafed_through(browser: Browser, tmp_p
         page = context.new_page()
         page.goto((tmp_path / "index.html").as_uri())
         shown = page.locator("#pictures img")
-        assert shown.get_attribute("src") == f"{scene.name}-1440-light.png"
+        expect(shown).to_have_attribute("src", f"{scene.name}-1440-light.png")
         page.keyboard.press("d")
         page.keyboard.press("ArrowRight")  # behind the widest one comes the narrowest
+        # The address changes first, and the picture after it.
         wait_for(page, "location.hash.endsWith('/390/dark')")
-        assert shown.get_attribute("src") == f"{scene.name}-390-dark.png"
+        expect(shown).to_have_attribute("src", f"{scene.name}-390-dark.png")
         page.locator("#widths").get_by_label("all").check()
-        assert shown.count() == 3
+        expect(shown).to_have_count(3)
 
 
 def test_pictures_of_the_readme_are_there_and_small() -> None:
