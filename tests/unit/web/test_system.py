@@ -84,7 +84,9 @@ def test_what_hinders_no_search_is_a_warning(
     index_files(settings, library, ["b.jpg"], segment="second")
     report_worker(settings)
     client.get("/readyz")
-    segment_file(open_store(settings), "second").write_bytes(b"rotten")
+    rotten = segment_file(open_store(settings), "second")
+    rotten.unlink()  # a change within a file shows only when that is opened
+    rotten.write_bytes(b"rotten")
     monkeypatch.setattr(storage, "MIN_FREE_BYTES", 1 << 60)
     response = client.get("/readyz")
     assert response.status_code == 200

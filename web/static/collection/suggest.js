@@ -18,7 +18,8 @@ export function suggestFolders(input) {
     const typed = input.value.slice(0, Math.max(0, input.value.lastIndexOf("/")));
     if (typed === parent) return;
     parent = typed;
-    const found = typed ? await foldersIn(typed) : [];
+    // What is suggested begins with a root: it completes no absolute path.
+    const found = typed && !typed.startsWith("/") ? await foldersIn(typed) : [];
     if (typed !== parent) return; // typed on meanwhile
     const paths = new Set([...first, ...found]);
     input.list.replaceChildren(...[...paths].map((value) => element("option", { value })));
