@@ -44,21 +44,14 @@ def dot(features: Halves, query: Singles) -> Singles:
 
 def lengths(features: Halves) -> Singles:
     """The length of each feature, (n, d), in single precision; NaN where a value is infinite or no number."""
-    return dot_and_lengths(features, None)[1]
-
-
-def dot_and_lengths(features: Halves, query: Singles | None) -> tuple[Singles, Singles]:
-    """What `dot` and `lengths` give, from one pass over the features; without a query the products mean nothing."""
-    products, found = np.empty(len(features), np.float32), np.empty(len(features), np.float32)
+    found = np.empty(len(features), np.float32)
     for part, rows in _singles(features):
-        if query is not None:
-            np.matmul(part, query, out=products[rows])
         np.einsum("ij,ij->i", part, part, out=found[rows])
     np.sqrt(found, out=found)
     for row in np.flatnonzero(~(found < _BEYOND_HALF)):
         if not np.isfinite(features[row]).all():
             found[row] = np.nan
-    return products, found
+    return found
 
 
 def _singles(features: Halves) -> Iterator[tuple[Singles, slice]]:

@@ -109,6 +109,11 @@ def score(query: Query, parts: Sequence[Part], k: int) -> tuple[Found, float]:
     Their products tell which these are, as features of length 1 are stored; only of those the lengths that half
     precision has left are measured, which costs as much as the products.
 
+    Args:
+        query: (d,) float32, of length 1.
+        parts: The rows.
+        k: How many are wanted.
+
     Returns:
         Those rows, and a score: every row with a higher one is among them.
     """

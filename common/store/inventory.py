@@ -58,7 +58,8 @@ class Inventory:
         self._left_out: dict[str, _Status] = {}
         self._lock = threading.Lock()
         self._looking = threading.Lock()
-        self._look_again = False
+        # Whoever wants the folder to be listed whatever its time says leaves a new object in the first one.
+        self._asked = self._answered = object()
         self._seen_mtime_ns = -1
         self._strict_until = self._lax_until = 0.0
         self._try_again_at = 0.0
@@ -84,7 +85,7 @@ class Inventory:
 
     def look_again(self) -> None:
         """Makes the next `refresh` look, whatever the folder's time says."""
-        self._look_again = True
+        self._asked = object()
 
     def check_version(self) -> None:
         """Makes sure that no segment was left out because a newer software wrote it.
@@ -123,13 +124,14 @@ class Inventory:
 
     def _look(self, mtime_ns: int) -> bool:
         """Looks at the folder, which has this time, and notes for how long that will do."""
-        self._look_again = False
+        asked = self._asked
         began, age = time.monotonic(), (time.time_ns() - mtime_ns) / 1e9
         changed = self._catch_up()
         self._strict_until = began if age < _RACY_SECONDS else math.inf
         # Only a time of just now, by this host's clock, tells of a change that may have had company.
         self._lax_until = began if abs(age) < _FINE_RACY_SECONDS else self._strict_until + _LOOK_SECONDS
-        self._seen_mtime_ns = mtime_ns
+        # All this only here, behind what may fail.
+        self._seen_mtime_ns, self._answered = mtime_ns, asked
         return changed
 
     def _mtime_ns(self) -> int:
@@ -138,7 +140,7 @@ class Inventory:
     def _has_seen(self, mtime_ns: int, *, strict: bool) -> bool:
         """Whether a folder of this time holds nothing new."""
         now = time.monotonic()
-        if self._look_again:
+        if self._asked is not self._answered:
             return False
         if mtime_ns != self._seen_mtime_ns or (self.unreadable and now >= self._try_again_at):
             return False

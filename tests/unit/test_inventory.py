@@ -108,3 +108,25 @@ def test_a_reader_does_not_wait_for_another_thread_for_ever(
     go_on.set()
     thread.join()
     assert len(store) == 2
+
+
+def test_a_look_that_failed_is_repeated(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store, "s1", ["p/a"])
+    set_back(store, 10)
+    looks = count_looks(store, monkeypatch)
+    store.refresh()
+    store.refresh()
+    assert len(looks) == 1
+    store._inventory.look_again()
+    with monkeypatch.context() as patch:
+        patch.setattr(store._inventory, "_list", failing)
+        for _ in range(2):
+            with pytest.raises(OSError, match="no disk"):
+                store.refresh()
+    store.refresh()
+    store.refresh()
+    assert len(looks) == 4
+
+
+def failing() -> None:
+    raise OSError("no disk")
