@@ -1,8 +1,7 @@
-"""Jobs that run at the same time, and what a job says of its own end. The model sleeps instead of computing."""
+"""Jobs that run at the same time. The model sleeps instead of computing."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import pytest
 
 from benchmarks.injection import injected
 from benchmarks.system import System, wait_until
-from common.messages import IndexJob
 from common.settings import Settings
 from common.store import open_store
 from tests.integration.conftest import fill
 
 SLEEP_SECONDS = 0.03
-MANY = 1000
 
 
 @pytest.fixture
@@ -65,21 +62,3 @@ def test_a_small_job_does_not_wait_for_a_big_one(sleepers: System, library: Path
     assert running.state in {"scanning", "running"}
     assert running.done < 300
     assert sleepers.wait_for_job(big.id).done == 400
-
-
-def test_the_estimated_end_is_right_after_a_tenth(sleepers: System, library: Path) -> None:
-    fill(library, range(1))
-    picture = (library / "0000.jpg").read_bytes()
-    for number in range(1, MANY):
-        # Bytes after the end of the picture make it another content.
-        (library / f"{number:04}.jpg").write_bytes(picture + number.to_bytes(2, "big"))
-    job = sleepers.client.submit_index_job("photos")
-
-    def current() -> IndexJob:
-        return sleepers.client.job(job.id)
-
-    wait_until(lambda: current().done >= MANY / 10 and current().eta_seconds is not None, "a tenth is through")
-    estimate, began = current().eta_seconds, time.monotonic()
-    sleepers.wait_for_job(job.id)
-    taken = time.monotonic() - began
-    assert estimate == pytest.approx(taken, rel=0.5)

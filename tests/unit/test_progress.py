@@ -234,6 +234,29 @@ def test_rate_and_remaining_time_follow_the_last_minute(board: JobBoard, monkeyp
     assert job.eta_seconds == pytest.approx(720 / 4)
 
 
+def test_the_estimated_end_is_right_after_a_tenth(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers that begin half a batch apart, 20 files in 0.6 s each, and parts of batches told between."""
+    at(monkeypatch, 0)
+    job_id, plan = running(board, total=1000)
+    estimates = {}
+    for step in range(1, 101):  # of 0.15 s
+        at(monkeypatch, now := 0.15 * step)
+        for worker in (0, 1):
+            batch, quarter = divmod(step - 1 - 2 * worker, 4)
+            name = f"001-{2 * batch + worker:06}"
+            if quarter == 3:
+                finish(board, job_id, plan, name, done=20)
+            elif batch >= 0:
+                board.report_partial(job_id, name, 5 * (quarter + 1))
+        job = board.get(job_id)
+        if job.done >= 100 and job.eta_seconds is not None:
+            estimates[now] = job.eta_seconds
+    first = min(estimates)
+    end = 15.3  # 1,000 files at 40 in 0.6 s, and the second worker's late start
+    assert first < 2.1
+    assert {now: end - now for now in estimates} == pytest.approx(estimates, rel=0.25, abs=0.5)
+
+
 def test_there_is_no_rate_before_anything_is_known(board: JobBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     at(monkeypatch, 0)
     job_id, _ = running(board)
