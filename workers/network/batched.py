@@ -16,6 +16,10 @@ FeatureMatrix = npt.NDArray[np.float32]
 
 # A longer first pass is hardly longer than the next ones.
 _SHORT_SECONDS = 1.0
+# Where a pass takes longer, that of the next size is estimated: to run it would only delay the start.
+_LONG_SECONDS = 2.0
+# Larger passes cost somewhat less by the picture.
+_GAIN = 0.98
 
 
 class Network(Protocol):
@@ -46,7 +50,7 @@ class BatchedExtractor:
         self._network = network
         self._largest = network.batch_sizes[-1]
         self.seconds = self._warm_up()
-        """What one pass of each size takes."""
+        """What one pass of each size takes; estimated for what follows a long one."""
         self.images_per_second = max(size / seconds for size, seconds in self.seconds.items())
         self._plans = plan_passes(self.seconds)
 
@@ -75,12 +79,17 @@ class BatchedExtractor:
         return self._network.run(padded)[: len(part)]
 
     def _warm_up(self) -> dict[int, float]:
-        """Runs every size; returns the seconds of each. The first pass of a size also compiles and allocates."""
-        seconds = {}
+        """Runs the sizes; returns the seconds of each. The first pass of a size also compiles and allocates."""
+        seconds: dict[int, float] = {}
+        before = 0
         for size in self._network.batch_sizes:
-            seconds[size] = self._time(size)
-            if seconds[size] < _SHORT_SECONDS:
+            if before and seconds[before] > _LONG_SECONDS:
+                seconds[size] = _GAIN * seconds[before] * size / before
+            else:
                 seconds[size] = self._time(size)
+                if seconds[size] < _SHORT_SECONDS:
+                    seconds[size] = self._time(size)
+            before = size
         return seconds
 
     def _time(self, size: int) -> float:

@@ -52,6 +52,25 @@ def test_every_size_is_warm_before_the_first_picture() -> None:
     assert extractor.images_per_second > 0
 
 
+def test_after_a_long_pass_the_next_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a slow processor a worker would not be ready for many seconds more."""
+    now = 0.0
+
+    class SlowNetwork(CountingNetwork):
+        def run(self, pixels: Pixels) -> FeatureMatrix:
+            nonlocal now
+            now += 0.6 * len(pixels)
+            return super().run(pixels)
+
+    monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: now)
+    network = SlowNetwork()
+    extractor = BatchedExtractor(network, SPEC, "float32")
+    assert set(network.sizes) == {1, 4}
+    assert extractor.seconds == pytest.approx({1: 0.6, 4: 2.4, 16: 9.6}, rel=0.05)
+    assert len(extractor.extract(pictures(16))) == 16
+    assert network.sizes[-1] == 16, "a full pass is used all the same"
+
+
 def test_where_a_full_pass_is_hardly_dearer_it_is_padded() -> None:
     assert plan_passes({1: 1.0, 4: 1.5}) == {0: (), 1: (1,), 2: (4,), 3: (4,), 4: (4,)}
 
