@@ -18,7 +18,7 @@ from common.errors import UnknownSearch
 from common.messages import SearchRecord, SearchResult, SearchState
 from common.query_info import query_info
 from common.query_pictures import QueryPictures
-from common.redis_client import key, refusals_ignored
+from common.redis_client import is_refusal, key, refusals_ignored
 from common.search_interest import Interest
 from common.stopwatch import milliseconds_since, with_total
 
@@ -104,12 +104,10 @@ class SearchReader:
             if not is_there():
                 self.interest.leave(search_id)
                 break
-            self.interest.renew(search_id)
             left = min(deadline - time.monotonic(), reading.open_seconds + _WAIT_BEYOND_SECONDS)
             if left <= 0 or is_ending():
                 break
-            self.interest.wait(search_id, min(left, _LOOK_SECONDS))
-            reading = self._read(search_id)
+            reading = self._read(search_id, min(left, _LOOK_SECONDS))
         if reading.record.finished_at is not None:
             return self.described(reading.record, self._handed_out(reading))
         if reading.open_as is None:
@@ -123,16 +121,30 @@ class SearchReader:
             previews = self.pictures.numbers(result.id)
         return result.model_copy(update={"query": query_info(record, previews)})
 
-    def _read(self, search_id: str) -> _Reading:
+    def _read(self, search_id: str, wait_seconds: float = 0) -> _Reading:
+        """Reads a search for somebody who wants its answer, if need be after a wait for its end."""
         # No transaction: a Redis without memory refuses it. The record comes last: of a search that is not open any
         # more it then says how that ended.
         with self._redis.pipeline(transaction=False) as pipe:
+            if wait_seconds:
+                self.interest.wait(pipe, search_id, wait_seconds)
+            self.interest.renew(pipe, search_id)
             pipe.get(key("search", search_id, "open"))
             pipe.pttl(key("search", search_id, "open"))
             pipe.exists(lost_key(search_id))
             pipe.get(key("search", search_id, "poll"))
             pipe.get(key("search", search_id))
-            open_as, open_ms, is_lost, poll, data = pipe.execute()
+            *noted, open_as, open_ms, is_lost, poll, data = answers = pipe.execute(raise_on_error=False)
+        for place, answer in enumerate(answers):
+            # What is only noted may be refused; then one waits here.
+            if isinstance(answer, Exception) and not (place < len(noted) and is_refusal(answer)):
+                raise answer
+        waited, renewed = noted[0], noted[-1]
+        if wait_seconds and isinstance(waited, Exception):
+            time.sleep(wait_seconds)
+            return self._read(search_id)
+        if open_as is not None and not renewed:
+            self.interest.begin(search_id)
         if data is None:
             raise UnknownSearch
         return _Reading(

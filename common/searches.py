@@ -106,9 +106,6 @@ class SearchBoard(SearchReader):
         """
         search_id = secrets.token_hex(12)
         self.queue.admit(search_id, sum(map(len, uploads)))
-        if uploads:
-            # A step of its own: storing the pictures is part of the upload, and the queue begins after it.
-            self._redis.set(key("upload", search_id), b"".join(uploads), ex=self._timeout)
         record = SearchRecord(
             query=query,
             result=SearchResult(id=search_id, state="queued"),
@@ -117,6 +114,8 @@ class SearchBoard(SearchReader):
             upload_ms=None if began is None else (time.perf_counter() - began) * 1000,
         )
         with self._redis.pipeline() as pipe:
+            if uploads:
+                pipe.set(key("upload", search_id), b"".join(uploads), ex=self._timeout)
             pipe.set(key("search", search_id), _stored(record), ex=self._ttl)
             pipe.set(key("search", search_id, "open"), "queued", ex=self._timeout)
             pipe.execute()
