@@ -198,3 +198,7 @@ class StubExtractor:
         digests = [hashlib.sha256(picture.tobytes()).digest()[:8] for picture in pixels]
         features = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 8).astype(np.float32) + 1
         return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+    def estimated_seconds(self, number: int) -> float:
+        """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
+        return number / self.images_per_second

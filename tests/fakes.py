@@ -45,3 +45,7 @@ class FakeExtractor:
         spread = values.std(axis=(1, 2, 3))[:, None]
         features = np.concatenate([upper, left, spread, np.full_like(spread, 0.05)], axis=1)
         return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+
+    def estimated_seconds(self, number: int) -> float:
+        """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
+        return number / self.images_per_second

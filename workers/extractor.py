@@ -34,6 +34,10 @@ class FeatureExtractor(Protocol):
         """
         ...
 
+    def estimated_seconds(self, number: int) -> float:
+        """What `extract` takes for so many pictures, as it was measured at the start."""
+        ...
+
 
 def load_extractor(
     settings: Settings, weights: WeightsStatus, *, threads: int = 0, say: Callable[[str], None] = lambda text: None

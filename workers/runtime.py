@@ -247,7 +247,8 @@ class Runtime:
     def engine(self) -> SearchEngine:
         """Answers searches."""
         from common.ranking.calibration import Calibrator
-        from workers.searching import MicroBatcher, SearchEngine
+        from workers.micro_batches import MicroBatcher
+        from workers.searching import SearchEngine
 
         ranker, calibrator = self._ranker(), Calibrator(self.model_store)
         return SearchEngine(

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
-
 from common.error_status import status_of
-from common.errors import ImageSearchError, ModelError, StoreUnreadable, UnreadableFile, UploadExpired, kind_of
+from common.errors import ImageSearchError, StoreUnreadable, UnreadableFile, UploadExpired, kind_of
 from common.images import PictureDecoder, Pixels
 from common.library import Library, Location
 from common.messages import Crop, QueryImage, SearchHit, SearchQuery, SearchRecord, SearchResult
@@ -25,120 +21,13 @@ from common.ranking.paging import ranked_page
 from common.searches import QueryFeature, TakenSearch
 from common.stopwatch import StopWatch, lap, milliseconds_since
 from common.store import CatalogEntry, FeatureStore
-from workers.extractor import FULL_BATCH, FeatureExtractor
+from workers.micro_batches import MicroBatcher
 from workers.queries import Feature, combined, kept, normalised, restored
 
 logger = logging.getLogger(__name__)
 
-# How long a free network waits for pictures that are being decoded, so that they share its next pass. Decoding a
-# photo takes about as long; a pass takes several times longer on a processor, and each one that is shared saves one.
-PATIENCE_SECONDS = 0.005
-
 # A search of many pictures must not take all cores from the others.
 _DECODERS = 4
-
-_Waiting = tuple[Pixels, "Future[Feature]"]
-
-
-class MicroBatcher:
-    """Embeds pictures from many threads in the forward passes of one.
-
-    What waits when the network becomes free goes into the next pass. Of many, half is left for the one after it:
-    clients that search again and again would else all be answered at once, and the network stand still until they
-    are back.
-    A free network waits only while other pictures are known to be on their way, and then for a moment: a single
-    search starts at once.
-
-    Args:
-        extractor: The network; called from one thread.
-        limit: The most pictures in a pass.
-        patience: How long a pass may be put off for pictures on their way, in seconds.
-    """
-
-    def __init__(
-        self, extractor: FeatureExtractor, limit: int = FULL_BATCH, patience: float = PATIENCE_SECONDS
-    ) -> None:
-        self._extractor = extractor
-        self._limit = limit
-        self._patience = patience
-        self._changed = threading.Condition()
-        self._coming = 0
-        self._waiting: list[_Waiting] = []
-        self._thread: threading.Thread | None = None
-
-    def embed(self, decode: Callable[[], Pixels]) -> Feature:
-        """The feature of one picture, (d,) float32.
-
-        Args:
-            decode: Gives the picture, (h, w, 3); called at once, in this thread.
-
-        Raises:
-            ModelError: The model failed.
-            Exception: Whatever `decode` raises.
-        """
-        return self.embed_all(lambda: [decode()])[0]
-
-    def embed_all(self, decode: Callable[[], Sequence[Pixels]]) -> list[Feature]:
-        """The features of several pictures, which go into the same pass if there is room for them; see `embed`."""
-        futures: list[Future[Feature]] = []
-        with self._on_its_way() as arrived:
-            for pixels in decode():
-                futures.append(Future())
-                arrived.append((pixels, futures[-1]))
-        return [future.result() for future in futures]
-
-    @contextmanager
-    def _on_its_way(self) -> Iterator[list[_Waiting]]:
-        """Counts a query that is being decoded; what the block puts into the list then waits for the network."""
-        with self._changed:
-            self._coming += 1
-        arrived: list[_Waiting] = []
-        try:
-            yield arrived
-        finally:
-            # In one step, so that at no moment it is neither on its way nor waiting.
-            with self._changed:
-                self._coming -= 1
-                self._waiting += arrived
-                if self._waiting and self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="embed", daemon=True)
-                    self._thread.start()
-                self._changed.notify_all()
-
-    def _run(self) -> None:
-        batch: list[_Waiting] = []
-        try:
-            while True:
-                batch = self._next_batch()
-                self._pass(batch)
-        finally:
-            # Nothing is known to end this thread, but whatever does: nobody may wait for it, and the next picture
-            # starts another one.
-            with self._changed:
-                left, self._waiting, self._thread = [*batch, *self._waiting], [], None
-            for _, future in left:
-                if not future.done():
-                    future.set_exception(ModelError("The thread of the model ended unexpectedly."))
-
-    def _next_batch(self) -> list[_Waiting]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
-            self._changed.wait_for(lambda: not self._coming or len(self._waiting) >= self._limit, self._patience)
-            size = min(self._limit, max(self._limit // 2, len(self._waiting) // 2))
-            batch, self._waiting = self._waiting[:size], self._waiting[size:]
-        return batch
-
-    def _pass(self, batch: list[_Waiting]) -> None:
-        try:
-            features = self._extractor.extract(np.stack([pixels for pixels, _ in batch]))
-            if len(features) != len(batch):
-                raise ModelError(f"The model gave {len(features)} features for {len(batch)} pictures.")
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-            for _, future in batch:
-                future.set_exception(error)
-        else:
-            for (_, future), feature in zip(batch, features, strict=True):
-                future.set_result(feature)
 
 
 @dataclass

@@ -120,6 +120,10 @@ class LookExtractor:
         parts = [_pooled(values, 8) - 0.5, _pooled(np.stack([across, down], axis=3), 16)]
         return _normalised(np.concatenate([_normalised(part.reshape(len(pixels), -1)) for part in parts], axis=1))
 
+    def estimated_seconds(self, number: int) -> float:
+        """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
+        return number / self.images_per_second
+
 
 def _pooled(values: npt.NDArray[np.float32], cells: int) -> npt.NDArray[np.float32]:
     """Means of so many cells by cells of (n, h, w, c)."""

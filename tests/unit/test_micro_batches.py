@@ -9,7 +9,8 @@ import pytest
 from common.errors import ImageSearchError, ModelError
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import noise
-from workers.searching import MicroBatcher
+from workers.micro_batches import MicroBatcher, size_of_pass
+from workers.network.batched import plan_passes
 
 
 class BlockedExtractor(FakeExtractor):
@@ -27,6 +28,10 @@ class BlockedExtractor(FakeExtractor):
         if self.error is not None:
             raise self.error
         return super().extract(pixels)
+
+    def estimated_seconds(self, number: int) -> float:
+        """A pass takes long, and a picture more in it hardly anything."""
+        return 0.1 + 0.001 * number
 
 
 def in_threads(call: Callable[[int], object], count: int) -> tuple[list[threading.Thread], dict[int, object]]:
@@ -62,11 +67,11 @@ def test_what_waits_is_embedded_together_and_each_gets_its_own_feature() -> None
     assert model.entered.acquire(timeout=20)
     threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
     wait_for(batcher, 10)
-    for _ in range(3):
+    for _ in range(2):
         model.go.release()
     for thread in (*first, *threads):
         thread.join(20)
-    assert model.calls == [1, 8, 2]
+    assert model.calls == [1, 10]
     expected = FakeExtractor().extract(np.stack([picture(number) for number in range(10)]))
     for number in range(10):
         assert np.allclose(answers[number], expected[number])
@@ -79,12 +84,55 @@ def test_a_pass_has_at_most_the_limit() -> None:
     assert model.entered.acquire(timeout=20)
     threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 9)
     wait_for(batcher, 9)
-    for _ in range(5):
+    for _ in range(4):
         model.go.release()
     for thread in (*first, *threads):
         thread.join(20)
-    # Half of nine is as many as there may be, half of five is two, and so is half of the limit.
-    assert model.calls == [1, 4, 2, 2, 1]
+    # Five need two passes, in halves; three fit into one.
+    assert model.calls == [1, 4, 2, 3]
+
+
+def passes(waiting: int, seconds: dict[int, float]) -> list[int]:
+    """The passes for those that wait, if nobody comes meanwhile, on a network that has these batch sizes."""
+    plans = plan_passes(seconds)
+
+    def estimated(number: int) -> float:
+        return sum(seconds[size] for size in plans[number])
+
+    sizes = []
+    while waiting:
+        sizes.append(size_of_pass(waiting, max(seconds), estimated))
+        waiting -= sizes[-1]
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # As fast one by one: half is left for the next pass, so that the network does not stand still.
+        ({1: 0.2, 16: 3.2}, [8, 8]),
+        # Half of them is a full batch, too.
+        ({1: 0.030, 4: 0.088, 16: 0.340}, [8, 8]),
+        # Sixteen at a time are a third faster, which is worth more than a gap.
+        ({1: 0.65, 4: 1.43, 16: 4.4}, [16]),
+    ],
+)
+def test_of_many_half_is_left_for_the_next_pass_unless_all_at_once_are_much_faster(
+    seconds: dict[int, float], expected: list[int]
+) -> None:
+    assert passes(16, seconds) == expected
+
+
+def test_of_more_than_two_passes_can_take_each_is_full() -> None:
+    assert size_of_pass(32, 16, lambda number: 0.1 * number) == 16
+    assert size_of_pass(100, 16, lambda number: 0.1 * number) == 16
+
+
+@pytest.mark.parametrize("waiting", range(1, 33))
+def test_a_pass_is_neither_empty_nor_too_large(waiting: int) -> None:
+    random = np.random.default_rng(waiting)
+    costs = np.cumsum(random.uniform(0.01, 0.2, 40))
+    assert 1 <= size_of_pass(waiting, 16, lambda number: float(costs[number])) <= min(waiting, 16)
 
 
 def test_an_idle_network_waits_for_a_picture_that_is_being_decoded() -> None:

@@ -21,8 +21,9 @@ from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, encoded, make_store, noise, publish
 from workers.decoding import FileReader
 from workers.indexing import BatchIndexer
+from workers.micro_batches import MicroBatcher
 from workers.queries import combined, normalised
-from workers.searching import MicroBatcher, SearchEngine
+from workers.searching import SearchEngine
 
 STAGES = ["total", "queue", "decode", "embed", "rank", "response"]
 

@@ -71,6 +71,12 @@ class BatchedExtractor:
         norms = np.linalg.norm(features, axis=1, keepdims=True)
         return np.divide(features, norms, out=features, where=norms > 0)
 
+    def estimated_seconds(self, number: int) -> float:
+        """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
+        full, rest = divmod(number, self._largest)
+        sizes = (*self._plans[self._largest] * full, *self._plans[rest])
+        return sum(self.seconds[size] for size in sizes)
+
     def _pass(self, part: Pixels, size: int) -> FeatureMatrix:
         if len(part) == size:
             return self._network.run(part)

@@ -71,6 +71,14 @@ def test_after_a_long_pass_the_next_is_estimated(monkeypatch: pytest.MonkeyPatch
     assert network.sizes[-1] == 16, "a full pass is used all the same"
 
 
+def test_what_any_number_takes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = BatchedExtractor(CountingNetwork(), SPEC, "float32")
+    monkeypatch.setattr(extractor, "seconds", {1: 1.0, 4: 3.0, 16: 11.0})
+    monkeypatch.setattr(extractor, "_plans", plan_passes(extractor.seconds))
+    taken = {number: extractor.estimated_seconds(number) for number in (0, 1, 2, 5, 16, 37)}
+    assert taken == {0: 0, 1: 1, 2: 2, 5: 4, 16: 11, 37: 26}
+
+
 def test_where_a_full_pass_is_hardly_dearer_it_is_padded() -> None:
     assert plan_passes({1: 1.0, 4: 1.5}) == {0: (), 1: (1,), 2: (4,), 3: (4,), 4: (4,)}
 
