@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ PATIENCE_SECONDS = 0.005
 
 # What a search costs beside the network, spread over two cores: measured, 6 to 10 ms of processor time.
 _ANSWERING_SECONDS = 0.004
+# So long for each that was answered in the last pass, their clients may take to be back; and to wait for them must not
+# cost more than this part of another such pass.
+_BACK_SECONDS = _ANSWERING_SECONDS
+_MOST_OF_A_PASS = 0.1
 
 _Waiting = tuple[Pixels, "Future[Feature]"]
 
@@ -28,8 +33,8 @@ class MicroBatcher:
     """Embeds pictures from many threads in the forward passes of one.
 
     What waits when the network becomes free goes into the next pass, or a part of it: see `size_of_pass`.
-    A free network waits only while other pictures are known to be on their way, and then for a moment: a single
-    search starts at once.
+    A free network waits only while other pictures are known to be on their way, or where so many were answered in the
+    last pass that some may be back, and then for a moment: a single search starts at once.
 
     Args:
         extractor: The network; called from one thread.
@@ -46,6 +51,7 @@ class MicroBatcher:
         self._changed = threading.Condition()
         self._coming = 0
         self._waiting: list[_Waiting] = []
+        self._back, self._back_until = 0, 0.0
         self._thread: threading.Thread | None = None
 
     def embed(self, decode: Callable[[], Pixels]) -> Feature:
@@ -93,6 +99,7 @@ class MicroBatcher:
             while True:
                 batch = self._next_batch()
                 self._pass(batch)
+                self._expect_back(len(batch))
         finally:
             # Nothing is known to end this thread, but whatever does: nobody may wait for it, and the next picture
             # starts another one.
@@ -105,10 +112,19 @@ class MicroBatcher:
     def _next_batch(self) -> list[_Waiting]:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(
+                lambda: len(self._waiting) >= self._back, max(0.0, self._back_until - time.monotonic())
+            )
             self._changed.wait_for(lambda: not self._coming or len(self._waiting) >= self._limit, self._patience)
             size = size_of_pass(len(self._waiting), self._limit, self._extractor.estimated_seconds)
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
+
+    def _expect_back(self, answered: int) -> None:
+        """After a large pass its clients may all be back in a moment: the first one would else have one for itself."""
+        seconds = min(answered * _BACK_SECONDS, _MOST_OF_A_PASS * self._extractor.estimated_seconds(answered))
+        self._back = answered if answered > self._limit // 2 else 0
+        self._back_until = time.monotonic() + seconds
 
     def _pass(self, batch: list[_Waiting]) -> None:
         try:

@@ -9,6 +9,7 @@ import pytest
 from common.errors import ImageSearchError, ModelError
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import noise
+from workers import micro_batches
 from workers.micro_batches import MicroBatcher, size_of_pass
 from workers.network.batched import plan_passes
 
@@ -154,6 +155,43 @@ def test_an_idle_network_waits_for_a_picture_that_is_being_decoded() -> None:
     for thread in (*first, *second):
         thread.join(20)
     assert model.calls == [2]
+
+
+def test_clients_of_a_large_pass_that_search_again_share_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So long that a pass without all of them would hang the test.
+    monkeypatch.setattr(micro_batches, "_BACK_SECONDS", 600)
+    monkeypatch.setattr(micro_batches, "_MOST_OF_A_PASS", 60_000)
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+
+    def twice(number: int) -> None:
+        for _ in range(2):
+            batcher.embed(lambda: picture(number))
+
+    threads, _ = in_threads(twice, 10)
+    wait_for(batcher, 10)
+    for _ in range(3):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert model.calls == [1, 10, 10]
+
+
+def test_after_a_large_pass_the_network_waits_for_a_moment_only() -> None:
+    model = BlockedExtractor()
+    batcher = MicroBatcher(model)
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
+    wait_for(batcher, 10)
+    for _ in range(3):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+    assert model.calls == [1, 10, 1]
 
 
 def test_its_patience_ends() -> None:
