@@ -21,10 +21,8 @@ PATIENCE_SECONDS = 0.005
 
 # What a search costs beside the network, spread over two cores: measured, 6 to 10 ms of processor time.
 _ANSWERING_SECONDS = 0.004
-# So long for each that was answered in the last pass, their clients may take to be back; and to wait for them must not
-# cost more than this part of another such pass.
-_BACK_SECONDS = _ANSWERING_SECONDS
-_MOST_OF_A_PASS = 0.1
+# After a large pass a free network waits for its clients for this part of another such pass.
+_BACK_WITHIN = 0.1
 
 _Waiting = tuple[Pixels, "Future[Feature]"]
 
@@ -122,9 +120,8 @@ class MicroBatcher:
 
     def _expect_back(self, answered: int) -> None:
         """After a large pass its clients may all be back in a moment: the first one would else have one for itself."""
-        seconds = min(answered * _BACK_SECONDS, _MOST_OF_A_PASS * self._extractor.estimated_seconds(answered))
         self._back = answered if answered > self._limit // 2 else 0
-        self._back_until = time.monotonic() + seconds
+        self._back_until = time.monotonic() + _BACK_WITHIN * self._extractor.estimated_seconds(answered)
 
     def _pass(self, batch: list[_Waiting]) -> None:
         try:

@@ -159,8 +159,7 @@ def test_an_idle_network_waits_for_a_picture_that_is_being_decoded() -> None:
 
 def test_clients_of_a_large_pass_that_search_again_share_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     # So long that a pass without all of them would hang the test.
-    monkeypatch.setattr(micro_batches, "_BACK_SECONDS", 600)
-    monkeypatch.setattr(micro_batches, "_MOST_OF_A_PASS", 60_000)
+    monkeypatch.setattr(micro_batches, "_BACK_WITHIN", 60_000)
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
     first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
