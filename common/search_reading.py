@@ -134,15 +134,17 @@ class SearchReader:
             pipe.exists(lost_key(search_id))
             pipe.get(key("search", search_id, "poll"))
             pipe.get(key("search", search_id))
-            *noted, open_as, open_ms, is_lost, poll, data = answers = pipe.execute(raise_on_error=False)
-        for place, answer in enumerate(answers):
-            # What is only noted may be refused; then one waits here.
-            if isinstance(answer, Exception) and not (place < len(noted) and is_refusal(answer)):
+            *noted, open_as, open_ms, is_lost, poll, data = pipe.execute(raise_on_error=False)
+        for answer in (open_as, open_ms, is_lost, poll, data):
+            if isinstance(answer, Exception):
                 raise answer
-        waited, renewed = noted[0], noted[-1]
-        if wait_seconds and isinstance(waited, Exception):
-            time.sleep(wait_seconds)
+        for answer in noted:
+            if isinstance(answer, Exception) and not is_refusal(answer):
+                raise answer
+        if wait_seconds and isinstance(noted[0], Exception):
+            time.sleep(wait_seconds)  # where Redis refuses to wait, one waits here
             return self._read(search_id)
+        renewed = noted[-1]
         if open_as is not None and not renewed:
             self.interest.begin(search_id)
         if data is None:

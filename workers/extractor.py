@@ -25,7 +25,7 @@ class FeatureExtractor(Protocol):
     spec: ModelSpec
     precision: str
     images_per_second: float
-    """Measured at start with full batches."""
+    """Measured at the start, with the fastest batches."""
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """Features of (n, h, w, 3) uint8 pictures of the spec's input size: (n, d) float32, each of length 1.

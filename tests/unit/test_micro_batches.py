@@ -51,6 +51,25 @@ def in_threads(call: Callable[[int], object], count: int) -> tuple[list[threadin
     return threads, answers
 
 
+def behind_another(
+    batcher: MicroBatcher, model: BlockedExtractor, call: Callable[[int], object], count: int, *, passes: int
+) -> dict[int, object]:
+    """Makes calls whose pictures all wait while the model works on another one; lets it make so many passes in all.
+
+    Returns:
+        What the calls return or raise.
+    """
+    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
+    assert model.entered.acquire(timeout=20)
+    threads, answers = in_threads(call, count)
+    wait_for(batcher, count)
+    for _ in range(passes):
+        model.go.release()
+    for thread in (*first, *threads):
+        thread.join(20)
+    return answers
+
+
 def wait_for(batcher: MicroBatcher, waiting: int) -> None:
     """Until so many pictures wait for the next pass."""
     while len(batcher._waiting) < waiting:
@@ -64,14 +83,7 @@ def picture(number: int) -> np.ndarray:
 def test_what_waits_is_embedded_together_and_each_gets_its_own_feature() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
-    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
-    wait_for(batcher, 10)
-    for _ in range(2):
-        model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    answers = behind_another(batcher, model, lambda number: batcher.embed(lambda: picture(number)), 10, passes=2)
     assert model.calls == [1, 10]
     expected = FakeExtractor().extract(np.stack([picture(number) for number in range(10)]))
     for number in range(10):
@@ -81,14 +93,7 @@ def test_what_waits_is_embedded_together_and_each_gets_its_own_feature() -> None
 def test_a_pass_has_at_most_the_limit() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model, limit=4)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
-    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 9)
-    wait_for(batcher, 9)
-    for _ in range(4):
-        model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    behind_another(batcher, model, lambda number: batcher.embed(lambda: picture(number)), 9, passes=4)
     # Five need two passes, in halves; three fit into one.
     assert model.calls == [1, 4, 2, 3]
 
@@ -162,33 +167,19 @@ def test_clients_of_a_large_pass_that_search_again_share_the_next_one(monkeypatc
     monkeypatch.setattr(micro_batches, "_BACK_WITHIN", 60_000)
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
 
     def twice(number: int) -> None:
         for _ in range(2):
             batcher.embed(lambda: picture(number))
 
-    threads, _ = in_threads(twice, 10)
-    wait_for(batcher, 10)
-    for _ in range(3):
-        model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    behind_another(batcher, model, twice, 10, passes=3)
     assert model.calls == [1, 10, 10]
 
 
 def test_after_a_large_pass_the_network_waits_for_a_moment_only() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
-    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 10)
-    wait_for(batcher, 10)
-    for _ in range(3):
-        model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    behind_another(batcher, model, lambda number: batcher.embed(lambda: picture(number)), 10, passes=3)
     assert batcher.embed(lambda: picture(1)).shape == (8,)
     assert model.calls == [1, 10, 1]
 
@@ -225,14 +216,7 @@ def test_nobody_waits_for_a_picture_that_cannot_be_decoded() -> None:
 def test_an_error_reaches_all_of_the_pass_and_the_next_one_works() -> None:
     model = BlockedExtractor(ModelError("the weights are damaged"))
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
-    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)), 5)
-    wait_for(batcher, 5)
-    for _ in range(2):
-        model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    answers = behind_another(batcher, model, lambda number: batcher.embed(lambda: picture(number)), 5, passes=2)
     assert [str(answers[number]) for number in range(5)] == ["the weights are damaged"] * 5
     model.error = None
     model.go.release()
@@ -257,13 +241,9 @@ def test_a_wrong_number_of_features_fails_the_pass_and_the_next_one_works() -> N
 def test_pictures_that_do_not_fit_together_fail_the_pass() -> None:
     model = BlockedExtractor()
     batcher = MicroBatcher(model)
-    first, _ = in_threads(lambda _: batcher.embed(lambda: picture(99)), 1)
-    assert model.entered.acquire(timeout=20)
-    threads, answers = in_threads(lambda number: batcher.embed(lambda: picture(number)[number:]), 2)
-    wait_for(batcher, 2)
-    model.go.release()
-    for thread in (*first, *threads):
-        thread.join(20)
+    answers = behind_another(
+        batcher, model, lambda number: batcher.embed(lambda: picture(number)[number:]), 2, passes=1
+    )
     assert [type(answers[number]) for number in range(2)] == [ValueError, ValueError]
 
 
