@@ -24,8 +24,11 @@ class FeatureExtractor(Protocol):
 
     spec: ModelSpec
     precision: str
-    images_per_second: float
-    """Measured at the start, with the fastest batches."""
+
+    @property
+    def images_per_second(self) -> float:
+        """What the fastest batches give, as far as it is known: measured at the start, and since."""
+        ...
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """Features of (n, h, w, 3) uint8 pictures of the spec's input size: (n, d) float32, each of length 1.
@@ -35,7 +38,7 @@ class FeatureExtractor(Protocol):
         ...
 
     def estimated_seconds(self, number: int) -> float:
-        """What `extract` takes for so many pictures, as it was measured at the start."""
+        """What `extract` takes for so many pictures, as far as it is known."""
         ...
 
 

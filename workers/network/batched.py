@@ -16,10 +16,6 @@ FeatureMatrix = npt.NDArray[np.float32]
 
 # A longer first pass is hardly longer than the next ones.
 _SHORT_SECONDS = 1.0
-# Where a pass takes longer, that of the next size is estimated: to run it would only delay the start.
-_LONG_SECONDS = 2.0
-# Larger passes cost somewhat less by the picture.
-_GAIN = 0.98
 
 
 class Network(Protocol):
@@ -50,9 +46,13 @@ class BatchedExtractor:
         self._network = network
         self._largest = network.batch_sizes[-1]
         self.seconds = self._warm_up()
-        """What one pass of each size takes; estimated for what follows a long one."""
-        self.images_per_second = max(size / seconds for size, seconds in self.seconds.items())
+        """What one pass of each size takes: the quickest so far."""
         self._plans = plan_passes(self.seconds)
+
+    @property
+    def images_per_second(self) -> float:
+        """See `workers.extractor.FeatureExtractor.images_per_second`."""
+        return max(size / seconds for size, seconds in self.seconds.items())
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """See `workers.extractor.FeatureExtractor.extract`.
@@ -78,24 +78,28 @@ class BatchedExtractor:
         return sum(self.seconds[size] for size in sizes)
 
     def _pass(self, part: Pixels, size: int) -> FeatureMatrix:
-        if len(part) == size:
-            return self._network.run(part)
-        padded = np.zeros((size, *part.shape[1:]), np.uint8)
-        padded[: len(part)] = part
-        return self._network.run(padded)[: len(part)]
+        whole = part
+        if len(part) < size:
+            whole = np.zeros((size, *part.shape[1:]), np.uint8)
+            whole[: len(part)] = part
+        start = time.perf_counter()
+        features = self._network.run(whole)
+        self._learn(size, time.perf_counter() - start)
+        return features[: len(part)]
+
+    def _learn(self, size: int, seconds: float) -> None:
+        """Notes a pass that was quicker than all before: at the start of this worker, others may have started, too."""
+        if seconds < self.seconds[size]:
+            self.seconds[size] = seconds
+            self._plans = plan_passes(self.seconds)
 
     def _warm_up(self) -> dict[int, float]:
-        """Runs the sizes; returns the seconds of each. The first pass of a size also compiles and allocates."""
-        seconds: dict[int, float] = {}
-        before = 0
+        """Runs every size; returns the seconds of each. The first pass of a size also compiles and allocates."""
+        seconds = {}
         for size in self._network.batch_sizes:
-            if before and seconds[before] > _LONG_SECONDS:
-                seconds[size] = _GAIN * seconds[before] * size / before
-            else:
+            seconds[size] = self._time(size)
+            if seconds[size] < _SHORT_SECONDS:
                 seconds[size] = self._time(size)
-                if seconds[size] < _SHORT_SECONDS:
-                    seconds[size] = self._time(size)
-            before = size
         return seconds
 
     def _time(self, size: int) -> float:
