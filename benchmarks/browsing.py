@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, Request, sync_playwright
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# First the one that has no windows at all: the same engine takes a third less of the processor in it.
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # Nothing that the browser does for itself: no updates, no outside requests, no sandbox inside of containers.
 _ARGUMENTS = [
     "--no-sandbox",

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import redis
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pydantic import SecretStr
 
+from benchmarks.browsing import BrowserMissing, running_chromium
 from benchmarks.system import running_redis, running_web
 from common.celery_app import QUERY
 from common.redis_client import key
@@ -31,15 +32,6 @@ HOUSE_PICTURES = 100
 expect.set_options(timeout=15_000)
 # Of each family.
 STAGE_PICTURES = 4
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 
 
 class PlayedWorker:
@@ -187,14 +179,11 @@ def server(settings: Settings, api_token: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    binary = next(filter(None, map(shutil.which, names)), None)
-    if binary is None:
-        pytest.skip(f"none of these is installed: {', '.join(names)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=_ARGUMENTS)
-        yield browser
-        browser.close()
+    try:
+        with running_chromium() as browser:
+            yield browser
+    except BrowserMissing as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="package")
