@@ -49,6 +49,8 @@ def _setup_logging(**_: Any) -> None:
     from common.logs import setup_logging
 
     setup_logging(settings)
+    # That a task was received comes before it is begun, without the ids of its context: its end says more.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect(weak=False)
