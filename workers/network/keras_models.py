@@ -78,11 +78,15 @@ def _assign(model: keras.Model, values: _Values) -> str:
     Returns:
         The SHA-256 of the values, not of the file: the same weights from another file are the same model.
     """
+    import tensorflow as tf
+
     digest = hashlib.sha256()
     for variable, value in zip(model.weights, values, strict=True):
         digest.update(np.ascontiguousarray(value, np.float32).data)
         for start in range(0, len(value), _ROWS):
-            variable.value[start : start + _ROWS].assign(value[start : start + _ROWS])
+            rows = tf.cast(value[start : start + _ROWS], variable.dtype)
+            # To assign to a slice would copy the whole variable each time.
+            variable.value.scatter_update(tf.IndexedSlices(rows, tf.range(start, start + len(rows))))
     return digest.hexdigest()
 
 
