@@ -43,7 +43,7 @@ class Forward:
     def __init__(self, threads: int) -> None:
         settings = Settings.load()
         began = time.perf_counter()
-        self._extractor = load_extractor(settings, resolve_weights(settings), threads=threads)
+        self._extractor = load_extractor(settings, resolve_weights(settings), threads=lambda: threads)
         self.greeting = {
             "precision": self._extractor.precision,
             "threads": threads,

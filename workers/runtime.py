@@ -203,7 +203,14 @@ class Runtime:
             logger.info("%s", detail)
             self._state = {"state": "loading", "detail": detail}
 
-        return load_extractor(self.settings, resolve_weights(self.settings), threads=self.threads, say=say)
+        return load_extractor(
+            self.settings,
+            resolve_weights(self.settings),
+            threads=lambda: self.threads,
+            # How many files a batch has depends on what bulk workers measure.
+            only_single=BULK not in self.queues,
+            say=say,
+        )
 
     @cached_property
     def model_store(self) -> FeatureStore:

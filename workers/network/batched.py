@@ -15,7 +15,10 @@ from common.models import ModelSpec
 FeatureMatrix = npt.NDArray[np.float32]
 
 # A longer first pass is hardly longer than the next ones.
-_SHORT_SECONDS = 1.0
+_SHORT_SECONDS = 0.5
+# What a picture of a larger pass is guessed to take of what one of the size before takes: so little less that the
+# larger one is tried.
+_GUESS = 0.95
 
 
 class Network(Protocol):
@@ -38,13 +41,17 @@ class BatchedExtractor:
         network: The network.
         spec: What the features are.
         precision: The arithmetic of the network.
+        only_single: Whether to run a single picture at the start, and larger passes not before they are needed: it is
+            ready sooner and takes less memory, but what a larger pass takes is a guess until then.
     """
 
-    def __init__(self, network: Network, spec: ModelSpec, precision: str) -> None:
+    def __init__(self, network: Network, spec: ModelSpec, precision: str, *, only_single: bool = False) -> None:
         self.spec = spec
         self.precision = precision
         self._network = network
         self._largest = network.batch_sizes[-1]
+        self._cold = set(network.batch_sizes[1:]) if only_single else set[int]()
+        self._guessed = set(self._cold)
         self.seconds = self._warm_up()
         """What one pass of each size takes: the quickest so far."""
         self._plans = plan_passes(self.seconds)
@@ -52,7 +59,7 @@ class BatchedExtractor:
     @property
     def images_per_second(self) -> float:
         """See `workers.extractor.FeatureExtractor.images_per_second`."""
-        return max(size / seconds for size, seconds in self.seconds.items())
+        return max(size / seconds for size, seconds in self.seconds.items() if size not in self._guessed)
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """See `workers.extractor.FeatureExtractor.extract`.
@@ -89,14 +96,21 @@ class BatchedExtractor:
 
     def _learn(self, size: int, seconds: float) -> None:
         """Notes a pass that was quicker than all before: at the start of this worker, others may have started, too."""
-        if seconds < self.seconds[size]:
+        if size in self._cold:  # it also compiled and allocated
+            self._cold.remove(size)
+        elif size in self._guessed or seconds < self.seconds[size]:
+            self._guessed.discard(size)
             self.seconds[size] = seconds
             self._plans = plan_passes(self.seconds)
 
     def _warm_up(self) -> dict[int, float]:
-        """Runs every size; returns the seconds of each. The first pass of a size also compiles and allocates."""
-        seconds = {}
+        """Runs the sizes; returns the seconds of each. The first pass of a size also compiles and allocates."""
+        seconds: dict[int, float] = {}
         for size in self._network.batch_sizes:
+            if size in self._cold:
+                before = max(seconds)
+                seconds[size] = _GUESS * seconds[before] * size / before
+                continue
             seconds[size] = self._time(size)
             if seconds[size] < _SHORT_SECONDS:
                 seconds[size] = self._time(size)

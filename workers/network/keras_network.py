@@ -61,11 +61,12 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def set_threads(threads: int) -> None:
+def set_threads(threads: Callable[[], int]) -> None:
     """Limits TensorFlow to so many threads; without effect once it has computed something.
 
     Args:
-        threads: For the work within an operation; 0 leaves TensorFlow's own choice.
+        threads: Gives those for the work within an operation, 0 for TensorFlow's own choice; asked when TensorFlow is
+            imported, which takes seconds.
     """
     import tensorflow as tf
 
@@ -73,8 +74,8 @@ def set_threads(threads: int) -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             # It would take all of the GPU's memory, and leave none to the other workers.
             tf.config.experimental.set_memory_growth(gpu, True)
-        if threads:
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
+        if number := threads():
+            tf.config.threading.set_intra_op_parallelism_threads(number)
             # The layers follow one another: there is nothing to run side by side.
             tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:

@@ -17,14 +17,14 @@ logger = logging.getLogger(__name__)
 
 
 def load_network(
-    settings: Settings, weights: WeightsStatus, threads: int, say: Callable[[str], None]
+    settings: Settings, weights: WeightsStatus, threads: Callable[[], int], say: Callable[[str], None]
 ) -> tuple[Network, ModelSpec, str]:
     """Loads the model that the settings name.
 
     Args:
         settings: `model` and `precision` decide.
         weights: The outcome of `common.weights.resolve_weights`.
-        threads: Threads for a pass; 0 for the runtime's own choice.
+        threads: Gives the threads for a pass, 0 for the runtime's own choice; asked late, when that is imported.
         say: Told what takes long, if something does.
 
     Returns:
@@ -47,7 +47,9 @@ def load_network(
         return _litert(settings, prepare(settings, weights, threads, say), threads)
 
 
-def _keras(settings: Settings, weights: WeightsStatus, precision: str, threads: int) -> tuple[Network, ModelSpec, str]:
+def _keras(
+    settings: Settings, weights: WeightsStatus, precision: str, threads: Callable[[], int]
+) -> tuple[Network, ModelSpec, str]:
     from workers.network.keras_models import load_model
     from workers.network.keras_network import KerasNetwork, set_threads
 
@@ -56,7 +58,7 @@ def _keras(settings: Settings, weights: WeightsStatus, precision: str, threads: 
     return KerasNetwork(model, spec), spec, precision
 
 
-def _litert(settings: Settings, prepared: Prepared, threads: int) -> tuple[Network, ModelSpec, str]:
+def _litert(settings: Settings, prepared: Prepared, threads: Callable[[], int]) -> tuple[Network, ModelSpec, str]:
     from workers.network.litert_network import LiteRtNetwork
 
-    return LiteRtNetwork(settings.data_dir / prepared.int8_file, threads), prepared.spec, "int8"
+    return LiteRtNetwork(settings.data_dir / prepared.int8_file, threads()), prepared.spec, "int8"

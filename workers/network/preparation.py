@@ -69,7 +69,9 @@ class Request(Message):
     target: Path
 
 
-def prepare(settings: Settings, weights: WeightsStatus, threads: int, say: Callable[[str], None]) -> Prepared:
+def prepare(
+    settings: Settings, weights: WeightsStatus, threads: Callable[[], int], say: Callable[[str], None]
+) -> Prepared:
     """What was found out about the model on this processor; found out now if it has not been.
 
     Workers that start together wait for the first one.
@@ -77,7 +79,7 @@ def prepare(settings: Settings, weights: WeightsStatus, threads: int, say: Calla
     Args:
         settings: `precision` is `auto` or `int8`.
         weights: The outcome of `common.weights.resolve_weights`.
-        threads: Threads for the networks; 0 for their own choice.
+        threads: Gives the threads for the networks, 0 for their own choice; asked if there is something to find out.
         say: Told before something that takes long.
 
     Raises:
@@ -97,7 +99,7 @@ def prepare(settings: Settings, weights: WeightsStatus, threads: int, say: Calla
     with locked(target.with_suffix(".lock")):
         known = _read(target, settings)
         if known is None or known == before:  # else another worker has just made it
-            _run(Request(settings=settings, weights=weights, threads=threads, target=target))
+            _run(Request(settings=settings, weights=weights, threads=threads(), target=target))
             known = _read(target, settings)
     if known is None:
         raise ModelError(f"The preparation of {settings.model} left nothing usable at {target}.")

@@ -27,7 +27,7 @@ def prepare(request: Request) -> Prepared:
         ModelError: The model cannot be loaded, or not be converted.
     """
     settings = request.settings
-    set_threads(request.threads)
+    set_threads(lambda: request.threads)
     model, spec = load_model(settings.model, request.weights)
     if settings.precision == "int8":
         return _with_int8_file(request, model, Prepared(spec=spec, precision="int8"))

@@ -74,6 +74,40 @@ def test_quicker_passes_than_those_at_the_start_are_noted(monkeypatch: pytest.Mo
     assert extractor.images_per_second == pytest.approx(4)
 
 
+def test_large_passes_may_wait_until_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, each, compiling = 0.0, {1: 1.0, 4: 0.5, 16: 0.75}, {1, 4, 16}
+
+    class SlowMachine(CountingNetwork):
+        def run(self, pixels: Pixels) -> FeatureMatrix:
+            nonlocal now
+            size = len(pixels)
+            now += each[size] * size + (100 if size in compiling else 0)
+            compiling.discard(size)
+            return super().run(pixels)
+
+    monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: now)
+    monkeypatch.setattr("workers.network.batched._SHORT_SECONDS", 1000)
+    network = SlowMachine()
+    extractor = BatchedExtractor(network, SPEC, "float32", only_single=True)
+    assert network.sizes == [1, 1]
+    assert extractor.seconds[1] == pytest.approx(1)
+    assert 4 > extractor.seconds[4] > extractor.seconds[16] / 4, "else they would never be tried"
+    assert extractor.images_per_second == pytest.approx(1), "nobody is told of guesses"
+    guess = extractor.seconds[16]
+    network.sizes.clear()
+    extractor.extract(pictures(16))
+    assert extractor.seconds[16] == guess, "the first pass also compiles"
+    for number in (16, 4, 4):
+        extractor.extract(pictures(number))
+    assert network.sizes == [16, 16, 4, 4]
+    assert extractor.seconds == pytest.approx({1: 1, 4: 2, 16: 12})
+    assert extractor.images_per_second == pytest.approx(2)
+    # It turned out to be slower than several small ones.
+    network.sizes.clear()
+    extractor.extract(pictures(16))
+    assert network.sizes == [4, 4, 4, 4]
+
+
 def test_what_any_number_takes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = BatchedExtractor(CountingNetwork(), SPEC, "float32")
     monkeypatch.setattr(extractor, "seconds", {1: 1.0, 4: 3.0, 16: 11.0})

@@ -55,7 +55,7 @@ def converted(fast_model: Path, painted: Path, tmp_path_factory: pytest.TempPath
             precision=precision,  # type: ignore[arg-type]
             threads=1,
         )
-        prepare(settings, weights(settings), 1, lambda text: None)
+        prepare(settings, weights(settings), lambda: 1, lambda text: None)
         return data_dir / "models"
 
     return folder
@@ -80,7 +80,7 @@ def weights(settings: Settings) -> WeightsStatus:
 
 
 def load(settings: Settings) -> FeatureExtractor:
-    return load_extractor(settings, weights(settings), threads=1)
+    return load_extractor(settings, weights(settings), threads=lambda: 1)
 
 
 def pixels(number: int, settings: Settings) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_a_prepared_model_runs_without_tensorflow(prepared: Settings) -> None:
         "from workers.extractor import load_extractor\n"
         "from workers.network.preparation import Request\n"
         "request = Request.model_validate_json(sys.stdin.read())\n"
-        "extractor = load_extractor(request.settings, request.weights, threads=1)\n"
+        "extractor = load_extractor(request.settings, request.weights, threads=lambda: 1)\n"
         "print(extractor.precision, 'tensorflow' in sys.modules, 'keras' in sys.modules)\n"
     )
     request = preparation.Request(settings=prepared, weights=weights(prepared), threads=1, target=Path("none"))
@@ -126,13 +126,13 @@ def test_a_prepared_model_runs_without_tensorflow(prepared: Settings) -> None:
 def test_workers_that_start_together_prepare_once(settings: Settings) -> None:
     said: list[str] = []
     with ThreadPoolExecutor(3) as pool:
-        outcomes = list(pool.map(lambda _: prepare(settings, weights(settings), 1, said.append), range(3)))
+        outcomes = list(pool.map(lambda _: prepare(settings, weights(settings), lambda: 1, said.append), range(3)))
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert said
     files = {path.suffix for path in (settings.data_dir / "models").iterdir()}
     assert files == {".json", ".lock", ".tflite"}
     said.clear()
-    prepare(settings, weights(settings), 1, said.append)
+    prepare(settings, weights(settings), lambda: 1, said.append)
     assert said == []
 
 
@@ -141,7 +141,7 @@ def test_auto_measures_and_remembers(chosen: Settings, monkeypatch: pytest.Monke
     assert not draft_path(target).exists()
     # Nothing is measured twice.
     monkeypatch.setattr(preparation, "_run", lambda request: pytest.fail("prepared twice"))
-    outcome = prepare(chosen, weights(chosen), 1, lambda text: None)
+    outcome = prepare(chosen, weights(chosen), lambda: 1, lambda text: None)
     assert outcome == Prepared.model_validate_json(target.read_text())
     assert {trial.precision for trial in outcome.trials} >= {"float32"}
     assert outcome.pictures >= ENOUGH_PICTURES
@@ -152,22 +152,22 @@ def test_auto_measures_and_remembers(chosen: Settings, monkeypatch: pytest.Monke
 
 def test_a_choice_made_on_too_few_pictures_is_made_again_once_there_are_more(chosen: Settings) -> None:
     target = record_path(chosen, weights(chosen))
-    known = prepare(chosen, weights(chosen), 1, lambda text: None).model_copy(update={"pictures": 3})
+    known = prepare(chosen, weights(chosen), lambda: 1, lambda text: None).model_copy(update={"pictures": 3})
     target.write_text(known.model_dump_json())
-    assert prepare(chosen, weights(chosen), 1, lambda text: None).pictures >= ENOUGH_PICTURES
+    assert prepare(chosen, weights(chosen), lambda: 1, lambda text: None).pictures >= ENOUGH_PICTURES
 
     target.write_text(known.model_dump_json())
     for path in chosen.library_roots[0].path.iterdir():
         path.unlink()
     assert count_pictures(chosen.library_roots) == 0
-    assert prepare(chosen, weights(chosen), 1, lambda text: None) == known
+    assert prepare(chosen, weights(chosen), lambda: 1, lambda text: None) == known
 
 
 @pytest.mark.parametrize(
     "damage", [lambda path: path.write_bytes(b"\0" * path.stat().st_size), Path.unlink], ids=["damaged", "gone"]
 )
 def test_a_damaged_file_is_made_anew(prepared: Settings, damage: Callable[[Path], object]) -> None:
-    path = prepared.data_dir / prepare(prepared, weights(prepared), 1, lambda text: None).int8_file
+    path = prepared.data_dir / prepare(prepared, weights(prepared), lambda: 1, lambda text: None).int8_file
     damage(path)
     assert load(prepared).precision == "int8"
     assert path.stat().st_size > 0
@@ -221,7 +221,7 @@ def test_a_model_that_cannot_be_loaded_is_told_through_the_preparation(settings:
 def test_float32_needs_no_preparation(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "prepare", lambda *_: pytest.fail("prepared"))
     exact = with_precision(settings, "float32")
-    assert load_network(exact, weights(exact), 1, lambda text: None)[2] == "float32"
+    assert load_network(exact, weights(exact), lambda: 1, lambda text: None)[2] == "float32"
 
 
 def test_trial_pictures_come_from_the_library_and_are_filled_up(settings: Settings) -> None:
