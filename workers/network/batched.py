@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -16,8 +18,7 @@ FeatureMatrix = npt.NDArray[np.float32]
 
 # A longer first pass is hardly longer than the next ones.
 _SHORT_SECONDS = 0.5
-# What a picture of a larger pass is guessed to take of what one of the size before takes: so little less that the
-# larger one is tried.
+# What a picture of a larger pass is guessed to take of what one of the size before takes: enough less to be tried.
 _GUESS = 0.95
 
 
@@ -51,15 +52,13 @@ class BatchedExtractor:
         self._network = network
         self._largest = network.batch_sizes[-1]
         self._cold = set(network.batch_sizes[1:]) if only_single else set[int]()
-        self._guessed = set(self._cold)
-        self.seconds = self._warm_up()
-        """What one pass of each size takes: the quickest so far."""
-        self._plans = plan_passes(self.seconds)
+        self._measured = self._warm_up()
+        self._plan()
 
     @property
     def images_per_second(self) -> float:
         """See `workers.extractor.FeatureExtractor.images_per_second`."""
-        return max(size / seconds for size, seconds in self.seconds.items() if size not in self._guessed)
+        return max(size / seconds for size, seconds in self._measured.items())
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """See `workers.extractor.FeatureExtractor.extract`.
@@ -98,18 +97,20 @@ class BatchedExtractor:
         """Notes a pass that was quicker than all before: at the start of this worker, others may have started, too."""
         if size in self._cold:  # it also compiled and allocated
             self._cold.remove(size)
-        elif size in self._guessed or seconds < self.seconds[size]:
-            self._guessed.discard(size)
-            self.seconds[size] = seconds
-            self._plans = plan_passes(self.seconds)
+        elif seconds < self._measured.get(size, math.inf):
+            self._measured[size] = seconds
+            self._plan()
+
+    def _plan(self) -> None:
+        self.seconds = with_guesses(self._network.batch_sizes, self._measured)
+        """What one pass of each size takes: the quickest so far, or a guess."""
+        self._plans = plan_passes(self.seconds)
 
     def _warm_up(self) -> dict[int, float]:
         """Runs the sizes; returns the seconds of each. The first pass of a size also compiles and allocates."""
-        seconds: dict[int, float] = {}
+        seconds = {}
         for size in self._network.batch_sizes:
             if size in self._cold:
-                before = max(seconds)
-                seconds[size] = _GUESS * seconds[before] * size / before
                 continue
             seconds[size] = self._time(size)
             if seconds[size] < _SHORT_SECONDS:
@@ -128,6 +129,25 @@ class BatchedExtractor:
 def _check(features: FeatureMatrix) -> None:
     if not np.isfinite(features).all():
         raise ModelError("The model produced values that are no numbers: its weights are damaged or do not fit.")
+
+
+def with_guesses(sizes: tuple[int, ...], measured: dict[int, float]) -> dict[int, float]:
+    """What a pass of each size may take, such that a size that may be worth it is tried.
+
+    Args:
+        sizes: Ascending.
+        measured: The seconds of some sizes, of the first one at least.
+    """
+    seconds = dict(measured)
+    for before, size in pairwise(sizes):
+        if size in measured:
+            continue
+        each = seconds[before] / before
+        larger = next((other for other in sizes if other > size and other in measured), None)
+        # Between two that are known, a picture takes something between what it takes there.
+        each = _GUESS * each if larger is None else math.sqrt(each * measured[larger] / larger)
+        seconds[size] = each * size
+    return seconds
 
 
 def plan_passes(seconds: dict[int, float]) -> dict[int, tuple[int, ...]]:
