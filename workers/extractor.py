@@ -47,7 +47,6 @@ def load_extractor(
     weights: WeightsStatus,
     *,
     threads: Callable[[], int] = lambda: 0,
-    only_single: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> FeatureExtractor:
     """Loads the model that the settings name, and warms it up.
@@ -56,7 +55,6 @@ def load_extractor(
         settings: `model` and `precision` decide.
         weights: The outcome of `common.weights.resolve_weights`.
         threads: Gives the threads for the network, 0 for one a core; asked late, when its libraries are imported.
-        only_single: Whether to warm it up for single pictures only: it is ready sooner.
         say: Told what takes long, if something does.
 
     Raises:
@@ -68,7 +66,7 @@ def load_extractor(
 
     start = time.perf_counter()
     network, spec, precision = load_network(settings, weights, threads, say)
-    extractor = BatchedExtractor(network, spec, precision, only_single=only_single)
+    extractor = BatchedExtractor(network, spec, precision)
     logger.info(
         "%s (%s, %s) ready in %.1f s: %.0f images a second",
         spec.name,

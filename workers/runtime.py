@@ -207,8 +207,6 @@ class Runtime:
             self.settings,
             resolve_weights(self.settings),
             threads=lambda: self.threads,
-            # How many files a batch has depends on what bulk workers measure.
-            only_single=BULK not in self.queues,
             say=say,
         )
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -18,8 +16,6 @@ FeatureMatrix = npt.NDArray[np.float32]
 
 # A longer first pass is hardly longer than the next ones.
 _SHORT_SECONDS = 0.5
-# What a picture of a larger pass is guessed to take of what one of the size before takes: enough less to be tried.
-_GUESS = 0.95
 
 
 class Network(Protocol):
@@ -42,23 +38,23 @@ class BatchedExtractor:
         network: The network.
         spec: What the features are.
         precision: The arithmetic of the network.
-        only_single: Whether to run a single picture at the start, and larger passes not before they are needed: it is
-            ready sooner and takes less memory, but what a larger pass takes is a guess until then.
     """
 
-    def __init__(self, network: Network, spec: ModelSpec, precision: str, *, only_single: bool = False) -> None:
+    def __init__(self, network: Network, spec: ModelSpec, precision: str) -> None:
         self.spec = spec
         self.precision = precision
         self._network = network
         self._largest = network.batch_sizes[-1]
-        self._cold = set(network.batch_sizes[1:]) if only_single else set[int]()
-        self._measured = self._warm_up()
-        self._plan()
+        self._at_start = self._warm_up()
+        self._since: dict[int, float] = {}
+        self.seconds = dict(self._at_start)
+        """What one pass of each size takes: the quickest so far, or what follows from that for those not run since."""
+        self._plans = plan_passes(self.seconds)
 
     @property
     def images_per_second(self) -> float:
         """See `workers.extractor.FeatureExtractor.images_per_second`."""
-        return max(size / seconds for size, seconds in self._measured.items())
+        return max(size / seconds for size, seconds in self.seconds.items())
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
         """See `workers.extractor.FeatureExtractor.extract`.
@@ -94,24 +90,22 @@ class BatchedExtractor:
         return features[: len(part)]
 
     def _learn(self, size: int, seconds: float) -> None:
-        """Notes a pass that was quicker than all before: at the start of this worker, others may have started, too."""
-        if size in self._cold:  # it also compiled and allocated
-            self._cold.remove(size)
-        elif seconds < self._measured.get(size, math.inf):
-            self._measured[size] = seconds
-            self._plan()
+        """Notes a pass that was quicker than all before: at the start of this worker, others may have started, too.
 
-    def _plan(self) -> None:
-        self.seconds = with_guesses(self._network.batch_sizes, self._measured)
-        """What one pass of each size takes: the quickest so far, or a guess."""
+        Then passes of the other sizes were slowed down as much. Else those would never be tried again.
+        """
+        quickest = min(seconds, self._since.get(size, self._at_start[size]))
+        if quickest == self._since.get(size):
+            return
+        self._since[size] = quickest
+        gain = min(since / self._at_start[size] for size, since in self._since.items())
+        self.seconds = {size: self._since.get(size, gain * before) for size, before in self._at_start.items()}
         self._plans = plan_passes(self.seconds)
 
     def _warm_up(self) -> dict[int, float]:
-        """Runs the sizes; returns the seconds of each. The first pass of a size also compiles and allocates."""
+        """Runs every size; returns the seconds of each. The first pass of a size also compiles and allocates."""
         seconds = {}
         for size in self._network.batch_sizes:
-            if size in self._cold:
-                continue
             seconds[size] = self._time(size)
             if seconds[size] < _SHORT_SECONDS:
                 seconds[size] = self._time(size)
@@ -129,25 +123,6 @@ class BatchedExtractor:
 def _check(features: FeatureMatrix) -> None:
     if not np.isfinite(features).all():
         raise ModelError("The model produced values that are no numbers: its weights are damaged or do not fit.")
-
-
-def with_guesses(sizes: tuple[int, ...], measured: dict[int, float]) -> dict[int, float]:
-    """What a pass of each size may take, such that a size that may be worth it is tried.
-
-    Args:
-        sizes: Ascending.
-        measured: The seconds of some sizes, of the first one at least.
-    """
-    seconds = dict(measured)
-    for before, size in pairwise(sizes):
-        if size in measured:
-            continue
-        each = seconds[before] / before
-        larger = next((other for other in sizes if other > size and other in measured), None)
-        # Between two that are known, a picture takes something between what it takes there.
-        each = _GUESS * each if larger is None else math.sqrt(each * measured[larger] / larger)
-        seconds[size] = each * size
-    return seconds
 
 
 def plan_passes(seconds: dict[int, float]) -> dict[int, tuple[int, ...]]:

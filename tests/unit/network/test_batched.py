@@ -8,7 +8,7 @@ import pytest
 from common.errors import ModelError
 from common.images import Pixels
 from tests.fakes import FAKE_SPEC
-from workers.network.batched import BatchedExtractor, FeatureMatrix, plan_passes, with_guesses
+from workers.network.batched import BatchedExtractor, FeatureMatrix, plan_passes
 
 SPEC = FAKE_SPEC.model_copy(update={"dimension": 3, "input_size": (2, 2)})
 
@@ -74,62 +74,28 @@ def test_quicker_passes_than_those_at_the_start_are_noted(monkeypatch: pytest.Mo
     assert extractor.images_per_second == pytest.approx(4)
 
 
-def test_large_passes_may_wait_until_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, each, compiling = 0.0, {1: 1.0, 4: 0.5, 16: 0.75}, {1, 4, 16}
+def test_what_was_slow_at_the_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, each = 0.0, {1: 2.0, 4: 1.9, 16: 1.8}
 
-    class SlowMachine(CountingNetwork):
+    class BusyMachine(CountingNetwork):
         def run(self, pixels: Pixels) -> FeatureMatrix:
             nonlocal now
-            size = len(pixels)
-            now += each[size] * size + (100 if size in compiling else 0)
-            compiling.discard(size)
+            now += each[len(pixels)] * len(pixels)
             return super().run(pixels)
 
     monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: now)
-    monkeypatch.setattr("workers.network.batched._SHORT_SECONDS", 1000)
-    network = SlowMachine()
-    extractor = BatchedExtractor(network, SPEC, "float32", only_single=True)
-    assert network.sizes == [1, 1]
-    assert extractor.seconds[1] == pytest.approx(1)
-    assert 4 > extractor.seconds[4] > extractor.seconds[16] / 4, "else they would never be tried"
-    assert extractor.images_per_second == pytest.approx(1), "nobody is told of guesses"
-    # Single ones turn out to be quicker than at the start: what is guessed of others follows.
-    each[1] = 0.8
+    network = BusyMachine()
+    extractor = BatchedExtractor(network, SPEC, "float32")
+    each = {1: 1.0, 4: 0.5, 16: 0.75}
     extractor.extract(pictures(1))
-    assert 3.2 > extractor.seconds[4] > extractor.seconds[16] / 4
-    guess = extractor.seconds[16]
+    assert extractor.seconds == pytest.approx({1: 1, 4: 3.8, 16: 14.4}), "the others were slowed down as much"
     network.sizes.clear()
-    network.sizes.clear()
+    extractor.extract(pictures(4))
+    assert network.sizes == [4]
+    assert extractor.seconds == pytest.approx({1: 1, 4: 2, 16: 28.8 * 2 / 7.6})
     extractor.extract(pictures(16))
-    assert extractor.seconds[16] == guess, "the first pass also compiles"
-    for number in (16, 4, 4):
-        extractor.extract(pictures(number))
-    assert network.sizes == [16, 16, 4, 4]
-    assert extractor.seconds == pytest.approx({1: 0.8, 4: 2, 16: 12})
-    assert extractor.images_per_second == pytest.approx(2)
-    # It turned out to be slower than several small ones.
-    network.sizes.clear()
-    extractor.extract(pictures(16))
-    assert network.sizes == [4, 4, 4, 4]
-
-
-@pytest.mark.parametrize(
-    ("measured", "expected"),
-    [
-        ({1: 1.0, 4: 2.0, 16: 6.0}, {1: 1.0, 4: 2.0, 16: 6.0}),
-        ({1: 1.0}, {1: 1.0, 4: 3.8, 16: 14.44}),
-        ({1: 1.0, 4: 2.0}, {1: 1.0, 4: 2.0, 16: 7.6}),
-        ({1: 1.0, 16: 4.0}, {1: 1.0, 4: 2.0, 16: 4.0}),
-    ],
-    ids=["all known", "one known", "small ones known", "between two known ones"],
-)
-def test_what_is_not_known_is_guessed(measured: dict[int, float], expected: dict[int, float]) -> None:
-    assert with_guesses((1, 4, 16), measured) == pytest.approx(expected)
-
-
-def test_a_size_between_two_known_ones_is_tried() -> None:
-    """Eight pictures in a pass of sixteen would be quicker than one by one, but not than two passes of four."""
-    assert plan_passes(with_guesses((1, 4, 16), {1: 0.6, 16: 4.4}))[8] == (4, 4)
+    assert network.sizes == [4, 16]
+    assert extractor.seconds == pytest.approx({1: 1, 4: 2, 16: 12}), "it is measured, and no guess any more"
 
 
 def test_what_any_number_takes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
