@@ -203,12 +203,7 @@ class Runtime:
             logger.info("%s", detail)
             self._state = {"state": "loading", "detail": detail}
 
-        return load_extractor(
-            self.settings,
-            resolve_weights(self.settings),
-            threads=lambda: self.threads,
-            say=say,
-        )
+        return load_extractor(self.settings, resolve_weights(self.settings), threads=lambda: self.threads, say=say)
 
     @cached_property
     def model_store(self) -> FeatureStore:

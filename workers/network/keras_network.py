@@ -70,11 +70,12 @@ def set_threads(threads: Callable[[], int]) -> None:
     """
     import tensorflow as tf
 
+    number = threads()
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             # It would take all of the GPU's memory, and leave none to the other workers.
             tf.config.experimental.set_memory_growth(gpu, True)
-        if number := threads():
+        if number:
             tf.config.threading.set_intra_op_parallelism_threads(number)
             # The layers follow one another: there is nothing to run side by side.
             tf.config.threading.set_inter_op_parallelism_threads(1)
