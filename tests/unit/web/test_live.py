@@ -264,12 +264,17 @@ def test_a_viewer_that_has_gone_before_it_came_is_no_viewer(hub: Hub, source: So
     receive(watch(hub), packets(*source.events))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_after_an_error_that_nobody_expected_viewers_begin_anew(hub: Hub, source: Source) -> None:
+def test_after_an_error_that_nobody_expected_viewers_begin_anew(
+    hub: Hub, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda failed: reported.append(failed.exc_type))
     client = watch(hub)
     receive(client, packets(*source.events))
     source.error = ZeroDivisionError("nobody expected it")
     assert receive_all(client) == b""
+    # Viewers are let go before the error is reported: without this, that may happen in the middle of another test.
+    wait_until(lambda: reported == [ZeroDivisionError], "the error is reported", 20)
     source.error = None
     receive(watch(hub), packets(*source.events))
     assert len(hub) == 1
