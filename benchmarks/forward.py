@@ -44,6 +44,7 @@ class Forward:
         settings = Settings.load()
         began = time.perf_counter()
         self._extractor = load_extractor(settings, resolve_weights(settings), threads=lambda: threads)
+        self._extractor.warm_up()
         self.greeting = {
             "precision": self._extractor.precision,
             "threads": threads,

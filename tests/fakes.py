@@ -49,3 +49,7 @@ class FakeExtractor:
     def estimated_seconds(self, number: int) -> float:
         """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
         return number / self.images_per_second
+
+    def warm_up_next(self) -> bool:
+        """See `workers.extractor.FeatureExtractor.warm_up_next`."""
+        return False

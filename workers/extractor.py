@@ -11,7 +11,7 @@ from common.images import Pixels
 from common.models import ModelSpec
 from common.settings import Settings
 from common.weights import WeightsStatus
-from workers.network.batched import FeatureMatrix
+from workers.network.batched import BatchedExtractor, FeatureMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def images_per_second(self) -> float:
-        """What the fastest batches give, as far as it is known: measured at the start, and since."""
+        """What the fastest batches give, of those that have been run so far."""
         ...
 
     def extract(self, pixels: Pixels) -> FeatureMatrix:
@@ -41,6 +41,13 @@ class FeatureExtractor(Protocol):
         """What `extract` takes for so many pictures, as far as it is known."""
         ...
 
+    def warm_up_next(self) -> bool:
+        """Runs the next larger batch that has not been run, on blank pictures; gives whether there are others.
+
+        Without, the first pictures that fill it take longer.
+        """
+        ...
+
 
 def load_extractor(
     settings: Settings,
@@ -48,8 +55,8 @@ def load_extractor(
     *,
     threads: Callable[[], int] = lambda: 0,
     say: Callable[[str], None] = lambda text: None,
-) -> FeatureExtractor:
-    """Loads the model that the settings name, and warms it up.
+) -> BatchedExtractor:
+    """Loads the model that the settings name, and warms it up for single pictures.
 
     Args:
         settings: `model` and `precision` decide.
@@ -61,18 +68,16 @@ def load_extractor(
         ModelError: The file cannot be loaded, or does not fit.
         ConfigurationError: The precision is not available.
     """
-    from workers.network.batched import BatchedExtractor
     from workers.network.loading import load_network
 
     start = time.perf_counter()
     network, spec, precision = load_network(settings, weights, threads, say)
     extractor = BatchedExtractor(network, spec, precision)
     logger.info(
-        "%s (%s, %s) ready in %.1f s: %.0f images a second",
+        "%s (%s, %s) ready in %.1f s",
         spec.name,
         "trained" if spec.trained else "untrained",
         precision,
         time.perf_counter() - start,
-        extractor.images_per_second,
     )
     return extractor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,8 @@ from common.errors import ModelError
 from common.images import Pixels
 from workers.extractor import FULL_BATCH, FeatureExtractor
 from workers.queries import Feature
+
+logger = logging.getLogger(__name__)
 
 # How long a free network waits for pictures that are being decoded, so that they share its next pass. Decoding a
 # photo takes about as long; a pass takes several times longer on a processor, and each one that is shared saves one.
@@ -50,7 +53,24 @@ class MicroBatcher:
         self._coming = 0
         self._waiting: list[_Waiting] = []
         self._back, self._back_until = 0, 0.0
+        self._is_warming = False
+        self._is_closed = False
         self._thread: threading.Thread | None = None
+
+    def warm_up(self) -> None:
+        """Begins to run the network's larger batches for the first time, between the searches that come meanwhile."""
+        with self._changed:
+            self._is_warming = True
+            self._need_thread()
+
+    def close(self, seconds: float) -> None:
+        """Ends the thread. Waits so long for a pass that has begun: a process that ends in the middle of it crashes."""
+        with self._changed:
+            self._is_closed = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(seconds)
 
     def embed(self, decode: Callable[[], Pixels]) -> Feature:
         """The feature of one picture, (d,) float32.
@@ -86,21 +106,27 @@ class MicroBatcher:
             with self._changed:
                 self._coming -= 1
                 self._waiting += arrived
-                if self._waiting and self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="embed", daemon=True)
-                    self._thread.start()
+                if self._waiting:
+                    self._need_thread()
                 self._changed.notify_all()
+
+    def _need_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="embed", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         batch: list[_Waiting] = []
         try:
-            while True:
+            while not self._is_closed:
                 batch = self._next_batch()
-                self._pass(batch)
-                self._expect_back(len(batch))
+                if batch:
+                    self._pass(batch)
+                    self._expect_back(len(batch))
+                if self._is_warming and not self._is_closed:
+                    self._is_warming = self._warm_up_next()
         finally:
-            # Nothing is known to end this thread, but whatever does: nobody may wait for it, and the next picture
-            # starts another one.
+            # Whatever else ends this thread: nobody may wait for it, and the next picture starts another one.
             with self._changed:
                 left, self._waiting, self._thread = [*batch, *self._waiting], [], None
             for _, future in left:
@@ -108,8 +134,11 @@ class MicroBatcher:
                     future.set_exception(ModelError("The thread of the model ended unexpectedly."))
 
     def _next_batch(self) -> list[_Waiting]:
+        """What goes into the next pass. Nothing, if nobody searches and there is something else to do."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting)
+            self._changed.wait_for(lambda: self._waiting or self._is_closed or (self._is_warming and not self._coming))
+            if not self._waiting:
+                return []
             self._changed.wait_for(
                 lambda: len(self._waiting) >= self._back, max(0.0, self._back_until - time.monotonic())
             )
@@ -117,6 +146,14 @@ class MicroBatcher:
             size = size_of_pass(len(self._waiting), self._limit, self._extractor.estimated_seconds)
             batch, self._waiting = self._waiting[:size], self._waiting[size:]
         return batch
+
+    def _warm_up_next(self) -> bool:
+        try:
+            return self._extractor.warm_up_next()
+        except Exception:
+            # Single pictures are embedded; a batch that fails again says so to those who wait for it.
+            logger.exception("the network could not be warmed up for several pictures at a time")
+            return False
 
     def _expect_back(self, answered: int) -> None:
         """After a large pass its clients may all be back in a moment: the first one would else have one for itself."""

@@ -103,6 +103,8 @@ class Runtime:
         self._state = {"state": "idle"}
         with suppress(redis.RedisError):  # else the next report says it
             self.presence.report()
+        if QUERY in self.queues:
+            self.engine.embedder.warm_up()
 
     def finish(self, seconds: float) -> None:
         """Ends what goes on beside the tasks: waits so long for it, and gives back what it has not finished then."""
@@ -110,6 +112,8 @@ class Runtime:
         for thread in list(self.background):
             thread.join(max(0.0, deadline - time.monotonic()))
         self.unfinished.give_back()
+        if "engine" in self.__dict__:
+            self.engine.embedder.close(max(0.0, deadline - time.monotonic()))
         self.presence.stop()
         if "decoders" in self.__dict__:
             self.decoders.close()

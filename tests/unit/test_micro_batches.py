@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from benchmarks.system import wait_until
 from common.errors import ImageSearchError, ModelError
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import noise
@@ -265,3 +266,68 @@ def test_nobody_waits_for_a_thread_that_died() -> None:
     model.error = None
     model.go.release()
     assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+class ColdExtractor(BlockedExtractor):
+    """Has two more batch sizes to run; notes that as passes of no picture."""
+
+    left = 2
+
+    def warm_up_next(self) -> bool:
+        self.extract(np.zeros((0, 16, 16, 3), np.uint8))
+        self.left -= 1
+        return self.left > 0
+
+
+def wait_for_end_of_warming(batcher: MicroBatcher) -> None:
+    wait_until(lambda: not batcher._is_warming, "it is warm", 20)
+
+
+def test_the_network_is_warmed_up_while_nobody_searches() -> None:
+    model = ColdExtractor()
+    batcher = MicroBatcher(model)
+    batcher.warm_up()
+    for _ in range(3):
+        model.go.release()
+    wait_for_end_of_warming(batcher)
+    batcher.embed(lambda: picture(1))
+    assert model.calls == [0, 0, 1]
+
+
+def test_searches_and_warming_up_take_turns() -> None:
+    model = ColdExtractor()
+    batcher = MicroBatcher(model, limit=1)
+    batcher.warm_up()
+    assert model.entered.acquire(timeout=20)
+    threads, _ = in_threads(lambda number: batcher.embed(lambda: picture(number)), 3)
+    wait_for(batcher, 3)
+    for _ in range(5):
+        model.go.release()
+    for thread in threads:
+        thread.join(20)
+    assert model.calls == [0, 1, 0, 1, 1]
+
+
+def test_a_network_that_cannot_be_warmed_up_goes_on_searching(caplog: pytest.LogCaptureFixture) -> None:
+    model = ColdExtractor(MemoryError("no room for so many"))
+    batcher = MicroBatcher(model)
+    batcher.warm_up()
+    model.go.release()
+    wait_for_end_of_warming(batcher)
+    assert "no room for so many" in caplog.text
+    model.error = None
+    model.go.release()
+    assert batcher.embed(lambda: picture(1)).shape == (8,)
+
+
+def test_closing_waits_for_the_pass_that_has_begun_and_ends_the_thread() -> None:
+    model = ColdExtractor()
+    batcher = MicroBatcher(model)
+    batcher.warm_up()
+    assert model.entered.acquire(timeout=20)
+    batcher.close(0.01)
+    assert batcher._thread is not None
+    model.go.release()
+    batcher.close(20)
+    assert batcher._thread is None
+    assert (model.calls, model.left) == ([0], 1)

@@ -14,7 +14,7 @@ from common.models import ModelSpec
 
 FeatureMatrix = npt.NDArray[np.float32]
 
-# A longer first pass is hardly longer than the next ones.
+# A first pass also compiles and allocates; one that is longer is hardly longer than the next ones.
 _SHORT_SECONDS = 0.5
 
 
@@ -32,6 +32,9 @@ class Network(Protocol):
 class BatchedExtractor:
     """Splits any number of pictures into the batches that a network runs fastest.
 
+    It is made with one pass of a single picture. Larger sizes are run when there are as many pictures for them, or
+    before, in `warm_up_next`.
+
     Not thread-safe: call it from one thread.
 
     Args:
@@ -44,12 +47,12 @@ class BatchedExtractor:
         self.spec = spec
         self.precision = precision
         self._network = network
-        self._largest = network.batch_sizes[-1]
-        self._at_start = self._warm_up()
+        self._begun = set[int]()
+        self._at_start: dict[int, float] = {}
         self._since: dict[int, float] = {}
-        self.seconds = dict(self._at_start)
-        """What one pass of each size takes: the quickest so far, or what follows from that for those not run since."""
-        self._plans = plan_passes(self.seconds)
+        self.seconds: dict[int, float] = {}
+        """What one pass of each size takes that has been measured: the quickest so far, or what follows from others."""
+        self.warm_up_next()
 
     @property
     def images_per_second(self) -> float:
@@ -65,7 +68,7 @@ class BatchedExtractor:
         parts = [np.zeros((0, self.spec.dimension), np.float32)]
         start = 0
         while start < len(pixels):
-            for size in self._plans[min(len(pixels) - start, self._largest)]:
+            for size in self._next_passes(len(pixels) - start):
                 parts.append(self._pass(pixels[start : start + size], size))
                 start += size
         features: FeatureMatrix = np.concatenate(parts)
@@ -73,11 +76,37 @@ class BatchedExtractor:
         norms = np.linalg.norm(features, axis=1, keepdims=True)
         return np.divide(features, norms, out=features, where=norms > 0)
 
+    def warm_up_next(self) -> bool:
+        """See `workers.extractor.FeatureExtractor.warm_up_next`.
+
+        Raises:
+            ModelError: The network gives values that are no numbers.
+        """
+        unknown = self._unknown_sizes()
+        if unknown:
+            seconds = self._time(unknown[0])
+            self._at_start[unknown[0]] = self._time(unknown[0]) if seconds < _SHORT_SECONDS else seconds
+            self._plan()
+        return len(unknown) > 1
+
+    def warm_up(self) -> None:
+        """Runs all sizes that have not been measured."""
+        while self.warm_up_next():
+            pass
+
     def estimated_seconds(self, number: int) -> float:
         """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
-        full, rest = divmod(number, self._largest)
-        sizes = (*self._plans[self._largest] * full, *self._plans[rest])
+        full, rest = divmod(number, max(self.seconds))
+        sizes = (*self._plans[max(self.seconds)] * full, *self._plans[rest])
         return sum(self.seconds[size] for size in sizes)
+
+    def _unknown_sizes(self) -> list[int]:
+        return [size for size in self._network.batch_sizes if size not in self._at_start]
+
+    def _next_passes(self, number: int) -> tuple[int, ...]:
+        """The passes for the next of so many pictures: one to measure a size that is unknown, or the quickest."""
+        filled = [size for size in self._unknown_sizes() if size <= number]
+        return (filled[-1],) if filled else self._plans[min(number, max(self.seconds))]
 
     def _pass(self, part: Pixels, size: int) -> FeatureMatrix:
         whole = part
@@ -94,22 +123,19 @@ class BatchedExtractor:
 
         Then passes of the other sizes were slowed down as much. Else those would never be tried again.
         """
-        quickest = min(seconds, self._since.get(size, self._at_start[size]))
-        if quickest == self._since.get(size):
+        if size not in self._at_start and size not in self._begun:
+            self._begun.add(size)  # the next one counts
             return
-        self._since[size] = quickest
-        gain = min(since / self._at_start[size] for size, since in self._since.items())
+        quickest = min(seconds, self._since.get(size, self._at_start.get(size, seconds)))
+        if quickest != self._since.get(size):
+            self._since[size] = quickest
+            self._at_start.setdefault(size, quickest)
+            self._plan()
+
+    def _plan(self) -> None:
+        gain = min((since / self._at_start[size] for size, since in self._since.items()), default=1.0)
         self.seconds = {size: self._since.get(size, gain * before) for size, before in self._at_start.items()}
         self._plans = plan_passes(self.seconds)
-
-    def _warm_up(self) -> dict[int, float]:
-        """Runs every size; returns the seconds of each. The first pass of a size also compiles and allocates."""
-        seconds = {}
-        for size in self._network.batch_sizes:
-            seconds[size] = self._time(size)
-            if seconds[size] < _SHORT_SECONDS:
-                seconds[size] = self._time(size)
-        return seconds
 
     def _time(self, size: int) -> float:
         pixels = np.zeros((size, *self.spec.input_size, 3), np.uint8)

@@ -45,11 +45,13 @@ def compare(
     choice that is made here is kept.
 
     Args:
-        extractors: Warm ones.
+        extractors: All that there are to choose from.
         pictures: (n, h, w, 3) uint8.
         reference: Their features in float32, (n, d).
         rounds: How many turns each gets.
     """
+    for extractor in extractors:
+        extractor.warm_up()
     cosines = [cosine(extractor.extract(pictures), reference) for extractor in extractors]
     batch, rates = pictures[:FULL_BATCH], [0.0] * len(extractors)
     for _ in range(rounds):

@@ -26,6 +26,28 @@ class CountingNetwork:
         return pixels[:, 0, 0].astype(np.float32)
 
 
+class Clock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: self.now)
+
+
+class PacedNetwork(CountingNetwork):
+    """Takes so many seconds for a pass of each size, and some more for the first one."""
+
+    def __init__(self, clock: Clock, seconds: dict[int, float], first: float = 0.0) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._clock = clock
+        self._first = dict.fromkeys(seconds, first)
+
+    def run(self, pixels: Pixels) -> FeatureMatrix:
+        self._clock.now += self.seconds[len(pixels)] + self._first.pop(len(pixels), 0.0)
+        return super().run(pixels)
+
+
 def pictures(number: int) -> Pixels:
     return np.random.default_rng(number).integers(1, 256, (number, 2, 2, 3), dtype=np.uint8)
 
@@ -44,49 +66,62 @@ def test_every_picture_gets_its_own_feature(number: int) -> None:
     assert set(network.sizes) <= {1, 4, 16}
 
 
-def test_every_size_is_warm_before_the_first_picture() -> None:
+def test_it_begins_with_one_picture_and_is_warmed_up_step_by_step() -> None:
     network = CountingNetwork()
     extractor = BatchedExtractor(network, SPEC, "float32")
-    assert set(network.sizes) == {1, 4, 16}
-    assert set(extractor.seconds) == {1, 4, 16}
+    for size, others in ((4, True), (16, False)):
+        network.sizes.clear()
+        assert size not in extractor.seconds
+        assert extractor.warm_up_next() is others
+        assert set(network.sizes) == {size}
+        assert size in extractor.seconds
+    network.sizes.clear()
+    assert not extractor.warm_up_next()
+    assert network.sizes == []
     assert extractor.images_per_second > 0
+
+
+def test_sizes_that_are_unknown_are_measured_with_pictures_that_fill_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = PacedNetwork(Clock(monkeypatch), {1: 1.0, 4: 2.0, 16: 6.0}, first=5.0)
+    extractor = BatchedExtractor(network, SPEC, "float32")
+    assert extractor.seconds == {1: 6}
+    network.sizes.clear()
+    assert extractor.extract(pictures(3)).shape == (3, 3)
+    assert network.sizes == [1, 1, 1]
+    assert extractor.seconds == {1: 1}
+    network.sizes.clear()
+    # The first pass of a size also compiles: the second one is what it takes.
+    extractor.extract(pictures(16))
+    assert (network.sizes, set(extractor.seconds)) == ([16], {1})
+    network.sizes.clear()
+    extractor.extract(pictures(24))
+    assert network.sizes == [16, 4, 4]
+    assert extractor.seconds == {1: 1, 4: 2, 16: 6}
+    network.sizes.clear()
+    extractor.extract(pictures(23))
+    assert network.sizes == [16, 4, 4], "now the last one is padded, where that is no dearer"
 
 
 def test_quicker_passes_than_those_at_the_start_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers start beside each other; what they measure then is no measure of what follows."""
-    now, each = 0.0, 2.5
-
-    class BusyMachine(CountingNetwork):
-        def run(self, pixels: Pixels) -> FeatureMatrix:
-            nonlocal now
-            now += each * len(pixels)
-            return super().run(pixels)
-
-    monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: now)
-    extractor = BatchedExtractor(BusyMachine(), SPEC, "float32")
+    network = PacedNetwork(Clock(monkeypatch), {1: 2.5, 4: 10.0, 16: 40.0})
+    extractor = BatchedExtractor(network, SPEC, "float32")
+    extractor.warm_up()
     assert extractor.images_per_second == pytest.approx(0.4)
-    each = 0.25
+    network.seconds = {1: 0.25, 4: 1.0, 16: 4.0}
     extractor.extract(pictures(16))
     assert extractor.images_per_second == pytest.approx(4)
     assert extractor.estimated_seconds(16) == pytest.approx(4)
-    each = 1.0  # there is other work again
+    network.seconds = {1: 1.0, 4: 4.0, 16: 16.0}  # there is other work again
     extractor.extract(pictures(16))
     assert extractor.images_per_second == pytest.approx(4)
 
 
 def test_what_was_slow_at_the_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, each = 0.0, {1: 2.0, 4: 1.9, 16: 1.8}
-
-    class BusyMachine(CountingNetwork):
-        def run(self, pixels: Pixels) -> FeatureMatrix:
-            nonlocal now
-            now += each[len(pixels)] * len(pixels)
-            return super().run(pixels)
-
-    monkeypatch.setattr("workers.network.batched.time.perf_counter", lambda: now)
-    network = BusyMachine()
+    network = PacedNetwork(Clock(monkeypatch), {1: 2.0, 4: 7.6, 16: 28.8})
     extractor = BatchedExtractor(network, SPEC, "float32")
-    each = {1: 1.0, 4: 0.5, 16: 0.75}
+    extractor.warm_up()
+    network.seconds = {1: 1.0, 4: 2.0, 16: 12.0}
     extractor.extract(pictures(1))
     assert extractor.seconds == pytest.approx({1: 1, 4: 3.8, 16: 14.4}), "the others were slowed down as much"
     network.sizes.clear()
@@ -98,11 +133,12 @@ def test_what_was_slow_at_the_start_is_tried_again(monkeypatch: pytest.MonkeyPat
     assert extractor.seconds == pytest.approx({1: 1, 4: 2, 16: 12}), "it is measured, and no guess any more"
 
 
-def test_what_any_number_takes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    extractor = BatchedExtractor(CountingNetwork(), SPEC, "float32")
-    monkeypatch.setattr(extractor, "seconds", {1: 1.0, 4: 3.0, 16: 11.0})
-    monkeypatch.setattr(extractor, "_plans", plan_passes(extractor.seconds))
-    taken = {number: extractor.estimated_seconds(number) for number in (0, 1, 2, 5, 16, 37)}
+def test_what_any_number_takes_is_known_as_far_as_it_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = BatchedExtractor(PacedNetwork(Clock(monkeypatch), {1: 1.0, 4: 3.0, 16: 11.0}), SPEC, "float32")
+    numbers = (0, 1, 2, 5, 16, 37)
+    assert {number: extractor.estimated_seconds(number) for number in numbers} == {n: n for n in numbers}
+    extractor.warm_up()
+    taken = {number: extractor.estimated_seconds(number) for number in numbers}
     assert taken == {0: 0, 1: 1, 2: 2, 5: 4, 16: 11, 37: 26}
 
 
