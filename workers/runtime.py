@@ -92,6 +92,8 @@ class Runtime:
 
     def start(self) -> None:
         """Loads what the queues need, reporting meanwhile, and is ready for tasks when it returns."""
+        with suppress(OSError):  # else what looks at the storage says it
+            self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.presence.start()
         if QUERY in self.queues:
             _ = self.engine, self.previews

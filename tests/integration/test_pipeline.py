@@ -58,6 +58,12 @@ def picture_bytes(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_first_start_takes_no_missing_data_folder_for_trouble(running: System) -> None:
+    logs = [log.read_text() for log in running.settings.data_dir.parent.glob("worker-*.log")]
+    assert len(logs) == 2
+    assert "folder-not-writable" not in "".join(logs)
+
+
 def test_a_second_run_embeds_nothing(running: System, pictures: Path) -> None:
     running.index("photos")
     segments = sorted(open_store(running.settings).segments_path.iterdir())
