@@ -179,6 +179,7 @@ class StubExtractor:
 
         self.seconds = seconds
         self.precision = "float32"
+        self.full_batch = 16
         self.images_per_second = 1 / seconds if seconds else 2000.0
         self.spec = ModelSpec(
             architecture="stub",

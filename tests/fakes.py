@@ -26,6 +26,7 @@ class FakeExtractor:
 
     spec = FAKE_SPEC
     precision = "float32"
+    full_batch = 16
     images_per_second = 100.0
 
     def __init__(self) -> None:

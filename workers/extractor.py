@@ -15,15 +15,14 @@ from workers.network.batched import BatchedExtractor, FeatureMatrix
 
 logger = logging.getLogger(__name__)
 
-# So many pictures are gathered for one forward pass. More gains less than 2 % on a processor.
-FULL_BATCH = 16
-
 
 class FeatureExtractor(Protocol):
     """Maps pictures to L2-normalised features."""
 
     spec: ModelSpec
     precision: str
+    full_batch: int
+    """So many pictures are worth gathering for one call of `extract`."""
 
     @property
     def images_per_second(self) -> float:

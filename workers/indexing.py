@@ -15,7 +15,7 @@ from common.library import Location
 from common.stopwatch import StopWatch
 from common.store import FeatureStore, ImageRecord, StoredContent, Tombstone
 from workers.decoding import FailedFile, FileReader, ReadFile
-from workers.extractor import FULL_BATCH, FeatureExtractor
+from workers.extractor import FeatureExtractor
 
 REPORT_EVERY_SECONDS = 1.0
 
@@ -83,7 +83,7 @@ class BatchIndexer:
         self._store = store
         self._reader = reader
         # One pass of pictures, used again and again: new memory costs more than the copying.
-        self._pixels = np.empty((FULL_BATCH, *extractor.spec.input_size, 3), np.uint8)
+        self._pixels = np.empty((extractor.full_batch, *extractor.spec.input_size, 3), np.uint8)
 
     def run(self, name: str, public_paths: Sequence[str], sequence: int, report: Callable[[int], None]) -> BatchOutcome:
         """Indexes files and publishes them as one segment; repeating it adds nothing.
@@ -107,7 +107,7 @@ class BatchIndexer:
             else:
                 waiting.append(item)
                 read, decode = read + item.read_seconds, decode + item.decode_seconds
-            if sum(file.image is not None for file in waiting) >= FULL_BATCH:
+            if sum(file.image is not None for file in waiting) >= self._extractor.full_batch:
                 self._embed(waiting, rows, sequence, outcome)
                 waiting.clear()
                 watch.lap("embed")

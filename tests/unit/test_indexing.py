@@ -12,7 +12,6 @@ from common.store import FeatureStore, Tombstone, compact
 from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, live, make_store, segment_file
 from workers.decoding import FileReader
-from workers.extractor import FULL_BATCH
 from workers.indexing import BatchIndexer, BatchOutcome
 
 
@@ -67,12 +66,17 @@ def test_feature_i_is_that_of_path_i(bench: Bench) -> None:
     bench.assert_aligned()
 
 
-def test_passes_of_the_network_are_full(bench: Bench) -> None:
+@pytest.mark.parametrize(("full", "passes"), [(16, [16, 16, 8]), (64, [40])])
+def test_passes_of_the_network_are_full(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: int, passes: list[int]
+) -> None:
+    monkeypatch.setattr(FakeExtractor, "full_batch", full)
+    bench = Bench(settings, tmp_path)
     files = [f"{number:02}.png" for number in range(40)]
     for number, file in enumerate(files):
         add_picture(bench.root, file, seed=number)
     assert bench.run("s", *files) == BatchOutcome(done=40)
-    assert bench.model.calls == [FULL_BATCH, FULL_BATCH, 8]
+    assert bench.model.calls == passes
 
 
 def test_progress_is_reported_now_and_then(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from common.errors import ModelError
 from common.images import Pixels
 from common.models import ModelSpec
 
+# More pictures at a time gain less than 2 % on a processor.
+FULL_BATCH = 16
 FeatureMatrix = npt.NDArray[np.float32]
 
 # A first pass also compiles and allocates; one that is longer is hardly longer than the next ones.
@@ -46,6 +48,7 @@ class BatchedExtractor:
     def __init__(self, network: Network, spec: ModelSpec, precision: str) -> None:
         self.spec = spec
         self.precision = precision
+        self.full_batch = max(FULL_BATCH, network.batch_sizes[-1])
         self._network = network
         self._begun = set[int]()
         self._at_start: dict[int, float] = {}

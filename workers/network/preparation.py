@@ -95,7 +95,7 @@ def prepare(
     before = _read(target, settings)
     if before is not None and _is_enough(before, settings):
         return before
-    say("preparing the model for this processor, which is done once and takes up to a minute")
+    say("preparing the model for this processor, which is done once and takes a minute or more")
     with locked(target.with_suffix(".lock")):
         known = _read(target, settings)
         if known is None or known == before:  # else another worker has just made it

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.images import Pixels
 from common.messages import Message
-from workers.network.batched import BatchedExtractor, FeatureMatrix
+from workers.network.batched import FULL_BATCH, BatchedExtractor, FeatureMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 MEAN_FIDELITY = 0.995
 WORST_FIDELITY = 0.99
 ROUNDS = 4
-# As many as a bulk worker gives to one pass or two.
-FULL_BATCH = 16
 
 
 class Trial(Message):

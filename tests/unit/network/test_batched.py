@@ -16,7 +16,7 @@ SPEC = FAKE_SPEC.model_copy(update={"dimension": 3, "input_size": (2, 2)})
 class CountingNetwork:
     """Gives each picture the colour of its first pixel, and remembers how many pictures came at a time."""
 
-    batch_sizes = (1, 4, 16)
+    batch_sizes: tuple[int, ...] = (1, 4, 16)
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -100,6 +100,15 @@ def test_sizes_that_are_unknown_are_measured_with_pictures_that_fill_them(monkey
     network.sizes.clear()
     extractor.extract(pictures(23))
     assert network.sizes == [16, 4, 4], "now the last one is padded, where that is no dearer"
+
+
+def test_where_larger_passes_are_worth_it_more_pictures_are_gathered() -> None:
+    network = CountingNetwork()
+    assert BatchedExtractor(network, SPEC, "float32").full_batch == 16
+    network.batch_sizes = (1, 4, 16, 64)
+    assert BatchedExtractor(network, SPEC, "float32").full_batch == 64
+    network.batch_sizes = (1, 8)
+    assert BatchedExtractor(network, SPEC, "float32").full_batch == 16
 
 
 def test_quicker_passes_than_those_at_the_start_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
