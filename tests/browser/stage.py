@@ -100,6 +100,7 @@ class LookExtractor:
 
     precision = "float32"
     images_per_second = 240.0
+    full_batch = 16
 
     def __init__(self, *, trained: bool) -> None:
         self.spec = ModelSpec(
@@ -123,6 +124,10 @@ class LookExtractor:
     def estimated_seconds(self, number: int) -> float:
         """See `workers.extractor.FeatureExtractor.estimated_seconds`."""
         return number / self.images_per_second
+
+    def warm_up_next(self) -> bool:
+        """See `workers.extractor.FeatureExtractor.warm_up_next`."""
+        return False
 
 
 def _pooled(values: npt.NDArray[np.float32], cells: int) -> npt.NDArray[np.float32]:
