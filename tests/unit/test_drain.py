@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,11 +13,13 @@ from common.celery_app import FIND_DUPLICATES, INDEX_BATCH, SCAN
 from common.duplicates import DuplicateBoard
 from common.settings import Settings
 from common.worklist import SCAN_ITEM
+from tests.fakes import FakeExtractor
 from tests.unit.helpers import add_picture, start_python
 from tests.unit.test_batches import Worker
 from workers import duplicates
 from workers.batches import start_scan
 from workers.drain import StopLine, Unfinished
+from workers.micro_batches import MicroBatcher
 
 CUT_OFF = """
 import os, sys, threading, time
@@ -126,3 +129,27 @@ def test_a_search_for_duplicates_that_is_cut_off_begins_anew_elsewhere(
         duplicates.run_duplicate_job(worker, job.id)
     assert worker.sent == [(FIND_DUPLICATES, job.id)]
     assert board.begin(job.id) is not None
+
+
+def test_a_worker_that_still_warms_up_ends_after_the_pass_that_has_begun(worker: Worker) -> None:
+    """A process that ends in the middle of a pass of TensorFlow crashes."""
+    began, end = threading.Event(), threading.Event()
+
+    class ColdExtractor(FakeExtractor):
+        def warm_up_next(self) -> bool:
+            began.set()
+            end.wait(60)
+            return True
+
+    batcher = MicroBatcher(ColdExtractor())
+    worker.__dict__["engine"] = SimpleNamespace(embedder=batcher)
+    batcher.warm_up()
+    assert began.wait(60)
+    ending = threading.Thread(target=worker.finish, args=(60,))
+    ending.start()
+    ending.join(0.2)
+    assert ending.is_alive()
+    end.set()
+    ending.join(20)
+    assert not ending.is_alive()
+    assert batcher._thread is None
