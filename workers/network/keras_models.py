@@ -85,11 +85,12 @@ def _assign(model: keras.Model, values: _Values) -> str:
     # Beside the copying: each of them takes half a second for VGG16.
     with ThreadPoolExecutor(max_workers=1) as hashing:
         for variable, value in zip(model.weights, values, strict=True):
-            hashing.submit(digest.update, np.ascontiguousarray(value, np.float32).data)
+            hashed = hashing.submit(digest.update, np.ascontiguousarray(value, np.float32).data)
             for start in range(0, len(value), _ROWS):
                 rows = tf.cast(value[start : start + _ROWS], variable.dtype)
                 # To assign to a slice would copy the whole variable each time.
                 variable.value.scatter_update(tf.IndexedSlices(rows, tf.range(start, start + len(rows))))
+            hashed.result()
     return digest.hexdigest()
 
 
