@@ -12,10 +12,10 @@ from common.errors import ModelError
 from common.images import Pixels
 from common.models import ModelSpec
 
-# More pictures at a time gain less than 2 % on a processor.
-FULL_BATCH = 16
 FeatureMatrix = npt.NDArray[np.float32]
 
+# More pictures at a time gain less than 2 % on a processor.
+FULL_BATCH = 16
 # A first pass also compiles and allocates; one that is longer is hardly longer than the next ones.
 _SHORT_SECONDS = 0.5
 
